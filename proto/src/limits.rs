@@ -1,0 +1,72 @@
+//! Every limit of the API in one place. Proto comments, validation, `GetLimits` and the docs quote these numbers.
+
+/// Default of a stream's largest event: id, type, key, headers, content type and payload together, in bytes.
+pub const EVENT_BYTES_DEFAULT: usize = 1024 * 1024;
+/// Largest event that a stream may allow, in bytes.
+pub const EVENT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Number of headers of one event.
+pub const HEADERS_MAX: usize = 64;
+/// Name of one header, in bytes.
+pub const HEADER_NAME_BYTES_MAX: usize = 256;
+/// Names and values of all headers of one event together, in bytes.
+pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
+/// Event id, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+/// Event type, in bytes.
+pub const TYPE_BYTES_MAX: usize = 256;
+/// Content type, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// Events of one request.
+pub const REQUEST_EVENTS_MAX: usize = 10_000;
+/// One message in either direction after decompression, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events of one row of the log.
+pub const ROW_EVENTS_MAX: usize = 4_096;
+/// Bytes of one row of the log, unless a single event is larger.
+pub const ROW_BYTES_MAX: usize = 1024 * 1024;
+/// Partitions of one stream.
+pub const PARTITIONS_MAX: u32 = 1_024;
+/// Partitions of a stream that does not say.
+pub const PARTITIONS_DEFAULT: u32 = 8;
+/// Requests in flight of one producer and partition; also how many of its runs are remembered.
+pub const PRODUCER_IN_FLIGHT_MAX: usize = 64;
+/// Days for which a producer's runs are remembered.
+pub const PRODUCER_MEMORY_DAYS: u32 = 7;
+/// Retention of a stream that does not say, in seconds: 7 days.
+pub const RETENTION_SECONDS_DEFAULT: i64 = 7 * 24 * 3600;
+/// Names of streams, groups and members, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Descriptions, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 1_024;
+/// Labels of one object.
+pub const LABELS_MAX: usize = 32;
+/// Name of a label, in bytes.
+pub const LABEL_NAME_BYTES_MAX: usize = 64;
+/// Value of a label, in bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Client string of a subscriber, in bytes.
+pub const CLIENT_BYTES_MAX: usize = 128;
+/// Window of a subscription that does not say, in events.
+pub const WINDOW_EVENTS_DEFAULT: u32 = 10_000;
+/// Largest window, in events.
+pub const WINDOW_EVENTS_MAX: u32 = 1_000_000;
+/// Window of a subscription that does not say, in bytes.
+pub const WINDOW_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+/// Largest window, in bytes.
+pub const WINDOW_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Members of one group.
+pub const MEMBERS_MAX: usize = 1_000;
+/// Objects a page of a list that does not say.
+pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Objects a page at most.
+pub const PAGE_SIZE_MAX: u32 = 1_000;
+/// Bytes of events after which a page of `ListEvents` ends.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Drain of a group that does not say, in milliseconds.
+pub const DRAIN_MS_DEFAULT: i64 = 10_000;
+/// Longest drain, in milliseconds.
+pub const DRAIN_MS_MAX: i64 = 300_000;
+/// Bits of an offset below the log epoch.
+pub const LOG_EPOCH_BITS: u32 = 40;
