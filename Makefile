@@ -1,0 +1,83 @@
+# Every target sets up what it needs and says what it lacks. `make` alone lists them.
+#
+# demo, test and ci share one profile (dev in Cargo.toml) and always build the whole workspace, so
+# that features do not flip between targets and nothing is compiled twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+EVENTFLOW := $(TARGET_DIR)/debug/eventflow
+# More arguments for the command behind demo, dev, bench or test: make test ARGS=fenced
+ARGS ?=
+
+# $(call timed,<what>,<command>): runs it, then prints the seconds that it took.
+timed = @start=$$SECONDS; $(2); printf '%s: %s s\n' '$(1)' "$$((SECONDS - start))"
+
+## Try it
+
+demo: build ## Two brokers, 38,094 real events, one broker killed half-way: shows that nothing is lost
+	@$(EVENTFLOW) demo $(ARGS)
+
+demo-serve: build ## The same, and leaves it running to explore
+	@$(EVENTFLOW) demo --serve $(ARGS)
+
+dev: build ## A broker on a Postgres of its own in data/dev, on port 50051; Ctrl-C stops both
+	@$(EVENTFLOW) dev --data-dir data/dev $(ARGS)
+
+install: setup ## Put `eventflow` (release build) on the PATH, in cargo's bin directory
+	$(call timed,install,$(CARGO) install --path cli --locked)
+	@command -v eventflow || echo 'eventflow is not on the PATH yet: add the directory that cargo names above'
+
+## Work on it
+
+check: setup-lint fmt tidy clippy ## The inner loop: formatting, tidy, clippy, unit tests (no Postgres)
+	$(call timed,unit tests,$(CARGO) test --workspace --locked --lib --bins --quiet)
+
+test: setup ## Every test, beside one throw-away Postgres
+	$(call timed,build,$(CARGO) test --workspace --locked --no-run)
+	$(call timed,tests,scripts/with-postgres.sh $(CARGO) test --workspace --locked $(ARGS))
+
+ci: setup-ci fmt tidy deny clippy ## What must pass before a change goes in
+	@$(MAKE) test
+
+bench: setup ## Measure publish, delivery and catch-up beside their ceilings (release build)
+	$(call timed,build,$(CARGO) build --workspace --bins --release --locked)
+	@$(TARGET_DIR)/release/eventflow-bench $(ARGS)
+
+## Parts of the above
+
+build: setup ## Build the whole workspace and print the seconds
+	$(call timed,build,$(CARGO) build --workspace --locked)
+
+fmt: ## Check the formatting (`cargo fmt` repairs it)
+	@$(CARGO) fmt --all --check
+
+clippy: setup ## Lints; a warning is an error
+	$(call timed,clippy,$(CARGO) clippy --workspace --all-targets --locked -- -D warnings)
+
+tidy: setup ## House rules that no linter knows: imports between rooms, sizes, words
+	$(call timed,tidy,$(CARGO) test -p eventflow-tidy --locked --quiet)
+
+deny: setup-ci ## Dependencies: bans, licenses, sources, and advisories when their database is here
+	$(call timed,deny,scripts/deny.sh)
+
+setup: ## Install what building and testing need (C compiler, Postgres), where allowed
+	@scripts/setup.sh
+
+setup-lint:
+	@scripts/setup.sh --lint
+
+setup-ci:
+	@scripts/setup.sh --ci
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^## / { printf "\n%s\n", substr($$0, 4) } \
+	  /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo demo-serve dev install check test ci bench build fmt clippy tidy deny setup setup-lint setup-ci help
