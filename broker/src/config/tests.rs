@@ -1,0 +1,94 @@
+use super::{source::Sources, *};
+
+const URL: (&str, &str) = ("database.url", "postgres://eventflow@localhost/eventflow");
+
+fn check(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let mut sources = Sources::with_defaults();
+    sources.add_text("eventflow.toml", file);
+    sources.add_environment(
+        environment
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
+    );
+    Config::check(sources)
+}
+
+#[test]
+fn the_defaults_are_complete_and_each_is_read_and_documented() {
+    let config = Config::from_overrides(&[URL]).expect("defaults");
+    assert_eq!(config.database.pool_size, 8);
+    assert_eq!(config.publish.in_flight_bytes, 64 << 20);
+    assert_eq!(config.server.advertise, "127.0.0.1:50051");
+
+    let keys = DEFAULTS
+        .lines()
+        .filter(|line| line.contains(" = ") && !line.starts_with('#'))
+        .count();
+    assert!((1..=35).contains(&keys), "{keys} keys: the limit is 35");
+    let mut before = "";
+    for line in DEFAULTS.lines() {
+        let is_key = line.contains(" = ") && !line.starts_with('#');
+        assert!(
+            !is_key || before.starts_with('#'),
+            "`{line}` needs a comment with its unit and when to change it"
+        );
+        before = line;
+    }
+}
+
+#[test]
+fn later_sources_win() {
+    let file = "[database]\nurl = 'postgres://a/b'\npool_size = 9\nlanes = 4\n";
+    let config = check(file, &[("EVENTFLOW_DATABASE_POOL_SIZE", "10")]).expect("valid");
+    assert_eq!((config.database.pool_size, config.database.lanes), (10, 4));
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_and_name_key_value_and_range() {
+    let file = "loose = 1\n[database]\npool_size = 0\n[log]\nformat = 'xml'\nlevels = 'info'\n[server]\nlisten = 'here'\n\
+                [delivery]\nheartbeat_ms = 9000\n";
+    let error = check(
+        file,
+        &[
+            ("EVENTFLOW_PUBLISH_IN_FLIGHT_BYTES", "lots"),
+            ("EVENTFLOW_DATABASE_POOL", "3"),
+        ],
+    )
+    .expect_err("mistakes");
+    let text = error.to_string();
+    for part in [
+        "`loose` (in `eventflow.toml`) is not a setting",
+        "`log.levels` (in `eventflow.toml`) is not a setting; did you mean `log.level`?",
+        "`database.pool` (from `EVENTFLOW_DATABASE_POOL`) is not a setting",
+        "`database.pool_size` = 0 (in `eventflow.toml`) must be a whole number of connections from 1 to 1000",
+        "`database.url` = `` must be set",
+        "`publish.in_flight_bytes` = \"lots\" (from `EVENTFLOW_PUBLISH_IN_FLIGHT_BYTES`) must be a whole number of bytes",
+        "`log.format` = \"xml\" (in `eventflow.toml`) must be one of `json`, `text`",
+        "`server.listen` = \"here\" (in `eventflow.toml`) must be an IP address and a port",
+        "`delivery.silence_limit_ms` = 15000 must be at least twice `delivery.heartbeat_ms`, which is 9000",
+    ] {
+        assert!(text.contains(part), "missing: {part}\nin: {text}");
+    }
+    assert_eq!(error.mistakes().len(), 9, "{text}");
+}
+
+#[test]
+fn variables_of_the_client_are_not_settings() {
+    let variables = [
+        ("EVENTFLOW_URL", "eventflow://h:1"),
+        ("EVENTFLOW_API_KEY", "k"),
+        ("EVENTFLOW_DATABASE_URL", URL.1),
+    ];
+    assert!(check("", &variables).is_ok());
+}
+
+#[test]
+fn the_database_url_never_shows() {
+    let secret = "mysql://root:hunter2@db";
+    let error = Config::from_overrides(&[("database.url", secret)]).expect_err("wrong scheme");
+    assert!(!error.to_string().contains("hunter2"));
+    let config =
+        Config::from_overrides(&[("database.url", "postgres://u:hunter2@db/e")]).expect("valid");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}

@@ -1,0 +1,22 @@
+//! Who is calling, and the proof that they may.
+//!
+//! The tenant comes from the credential and from nothing else. [`Authenticator`] turns the headers of a call into a
+//! [`Caller`]; [`authorize`] turns a caller and a permission into a [`Granted`], which services demand, so that an
+//! unauthorized call does not compile. Both can only be made here. Never done here: gRPC, and telling an unknown key from a
+//! wrong secret.
+
+mod authenticator;
+mod cache;
+mod caller;
+mod granted;
+mod key;
+mod key_text;
+
+pub use self::{
+    authenticator::{Authenticator, KeySource},
+    caller::{Caller, KeyId},
+    granted::{
+        Consume, Granted, ManageGroups, ManageStreams, Permission, Publish, Read, authorize,
+    },
+    key::{ApiKey, Environment},
+};

@@ -1,0 +1,289 @@
+//! Every metric, once, with its unit and meaning. [`get`] hands out handles that cost an atomic to use.
+//!
+//! The recorder belongs to the process: brokers in one process (tests) share it.
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::{sync::LazyLock, time::Duration};
+
+/// How often histograms are folded, so that an unscraped broker does not grow.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Upper bounds of histograms of time, in seconds: from an append in memory to a call at its deadline.
+const SECONDS: [f64; 16] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5,
+    1.0, 5.0, 30.0,
+];
+/// Upper bounds of histograms of events.
+const EVENTS: [f64; 10] = [
+    1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0,
+];
+
+/// The handles. Names follow Prometheus: unit last, `_total` for counters.
+pub struct Metrics {
+    /// Events appended and flushed.
+    pub publish_events: Counter,
+    /// Bytes of those events.
+    pub publish_bytes: Counter,
+    /// Events that were repeats of an idempotent producer, answered with their first offsets.
+    pub publish_duplicates: Counter,
+    /// Events refused before anything was applied.
+    pub publish_refused: Counter,
+    /// From admission to acknowledgement of a request, in seconds.
+    pub publish_seconds: Histogram,
+    /// Bytes admitted and not yet appended.
+    pub publish_in_flight_bytes: Gauge,
+    /// One append call, in seconds.
+    pub append_seconds: Histogram,
+    /// Events of one append call.
+    pub flush_events: Histogram,
+    /// Append calls whose outcome was unknown at first.
+    pub append_unknown: Counter,
+
+    /// Events sent to subscribers and readers.
+    pub deliveries: Counter,
+    /// Bytes of those events.
+    pub delivery_bytes: Counter,
+    /// Subscriptions open now.
+    pub sessions: Gauge,
+    /// Subscribers dropped because they did not read.
+    pub slow_consumers: Counter,
+    /// Bytes in the tail cache.
+    pub tail_cache_bytes: Gauge,
+    /// Batches served from memory.
+    pub tail_hits: Counter,
+    /// Batches that had to be read from the log.
+    pub tail_misses: Counter,
+    /// One read of the log, in seconds.
+    pub log_read_seconds: Histogram,
+
+    /// Progress writes of partitions that were kept.
+    pub commits: Counter,
+    /// Progress writes that were refused, because the lease or its epoch had moved on.
+    pub fenced_commits: Counter,
+    /// One write of gathered progress, in seconds.
+    pub commit_seconds: Histogram,
+    /// Changes of a group's assignment that this broker applied.
+    pub rebalances: Counter,
+    /// Renewals of this broker's lease that failed.
+    pub lease_renewal_failures: Counter,
+
+    /// Waiting for a pooled connection, in seconds.
+    pub pool_wait_seconds: Histogram,
+    /// 1 when Postgres answered the last probe.
+    pub postgres_up: Gauge,
+    /// 1 when Postgres' settings may lose acknowledged events.
+    pub durability_unsafe: Gauge,
+    /// 1 when data checksums are off.
+    pub checksums_off: Gauge,
+    /// The database's log epoch.
+    pub log_epoch: Gauge,
+    /// Runs of jobs that failed.
+    pub job_failures: Counter,
+    /// Events removed by retention and purges.
+    pub reclaimed_events: Counter,
+
+    /// Connections open now, on the gRPC port.
+    pub connections: Gauge,
+    /// Connections accepted.
+    pub accepted_connections: Counter,
+    /// Connections closed at once: the cap was reached.
+    pub rejected_full: Counter,
+    /// Connections closed: too many had not yet said what they speak.
+    pub rejected_half_open: Counter,
+    /// Connections closed: nothing understandable came in time.
+    pub rejected_timeout: Counter,
+    /// Connections closed: TLS against the plaintext port.
+    pub rejected_tls: Counter,
+    /// Connections that could not be accepted, for want of file descriptors for example.
+    pub accept_errors: Counter,
+    /// Connections asked to go because of their age.
+    pub aged_connections: Counter,
+    /// Calls shed because too many ran.
+    pub shed_calls: Counter,
+    /// Panics, caught.
+    pub panics: Counter,
+    /// Tasks that ended with a failure.
+    pub task_failures: Counter,
+}
+
+static RECORDER: LazyLock<PrometheusHandle> = LazyLock::new(install);
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    // Handles made before the recorder would count into nothing.
+    LazyLock::force(&RECORDER);
+    Metrics::new()
+});
+
+/// The handles of this process.
+pub fn get() -> &'static Metrics {
+    &METRICS
+}
+
+/// Everything in Prometheus' text format.
+pub fn render() -> String {
+    LazyLock::force(&METRICS);
+    RECORDER.render()
+}
+
+/// Folds what histograms have gathered. Call it every [`UPKEEP_INTERVAL`].
+pub fn upkeep() {
+    RECORDER.run_upkeep();
+}
+
+/// Events between a group's progress and the head. One a group that has members at this broker: drop it to zero at the end.
+pub fn group_lag_events(stream: &str, group: &str) -> Gauge {
+    LazyLock::force(&RECORDER);
+    gauge!("eventflow_group_lag_events", "stream" => stream.to_owned(), "group" => group.to_owned())
+}
+
+/// The same in seconds: the largest of the group's partitions.
+pub fn group_lag_seconds(stream: &str, group: &str) -> Gauge {
+    LazyLock::force(&RECORDER);
+    gauge!("eventflow_group_lag_seconds", "stream" => stream.to_owned(), "group" => group.to_owned())
+}
+
+/// Calls by method and code. Keep the handle: there is one for each pair.
+pub fn grpc_requests(method: &'static str, code: &'static str) -> Counter {
+    LazyLock::force(&RECORDER);
+    counter!("eventflow_grpc_requests_total", "method" => method, "code" => code)
+}
+
+/// From the headers of a call to its last byte, in seconds. Keep the handle.
+pub fn grpc_seconds(method: &'static str) -> Histogram {
+    LazyLock::force(&RECORDER);
+    histogram!("eventflow_grpc_seconds", "method" => method)
+}
+
+fn install() -> PrometheusHandle {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), &EVENTS)
+        })
+        .unwrap_or_else(|_| PrometheusBuilder::new());
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::warn!(
+            "metrics are recorded by somebody else in this process; `/metrics` stays empty"
+        );
+    }
+    describe_labelled();
+    handle
+}
+
+fn describe_labelled() {
+    metrics::describe_gauge!(
+        "eventflow_group_lag_events",
+        Unit::Count,
+        "Events behind, by stream and group."
+    );
+    metrics::describe_gauge!(
+        "eventflow_group_lag_seconds",
+        Unit::Seconds,
+        "Seconds behind, by stream and group."
+    );
+    metrics::describe_counter!(
+        "eventflow_grpc_requests_total",
+        Unit::Count,
+        "Calls, by method and code."
+    );
+    metrics::describe_histogram!(
+        "eventflow_grpc_seconds",
+        Unit::Seconds,
+        "Time of a whole call, by method."
+    );
+}
+
+fn count(name: &'static str, unit: Unit, meaning: &'static str) -> Counter {
+    metrics::describe_counter!(name, unit, meaning);
+    counter!(name)
+}
+
+fn rejected(reason: &'static str) -> Counter {
+    counter!("eventflow_rejected_connections_total", "reason" => reason)
+}
+
+fn level(name: &'static str, unit: Unit, meaning: &'static str) -> Gauge {
+    metrics::describe_gauge!(name, unit, meaning);
+    gauge!(name)
+}
+
+fn spread(name: &'static str, unit: Unit, meaning: &'static str) -> Histogram {
+    metrics::describe_histogram!(name, unit, meaning);
+    histogram!(name)
+}
+
+impl Metrics {
+    /// The table: one line a metric, in the order of the fields.
+    #[rustfmt::skip]
+    fn new() -> Self {
+        use Unit::{Bytes, Count, Seconds};
+        metrics::describe_counter!("eventflow_rejected_connections_total", Count, "Connections closed at the door, by reason.");
+        Self {
+            publish_events: count("eventflow_publish_events_total", Count, "Events appended and flushed."),
+            publish_bytes: count("eventflow_publish_bytes_total", Bytes, "Bytes of the events appended and flushed."),
+            publish_duplicates: count("eventflow_publish_duplicates_total", Count, "Repeated events, answered with their first offsets."),
+            publish_refused: count("eventflow_publish_refused_total", Count, "Events refused before anything was applied."),
+            publish_seconds: spread("eventflow_publish_seconds", Seconds, "From admission to acknowledgement of a request."),
+            publish_in_flight_bytes: level("eventflow_publish_in_flight_bytes", Bytes, "Bytes admitted and not yet appended."),
+            append_seconds: spread("eventflow_append_seconds", Seconds, "One append call."),
+            flush_events: spread("eventflow_flush_events", Count, "Events of one append call."),
+            append_unknown: count("eventflow_append_unknown_total", Count, "Append calls whose outcome was unknown at first."),
+            deliveries: count("eventflow_deliveries_total", Count, "Events sent to subscribers and readers."),
+            delivery_bytes: count("eventflow_delivery_bytes_total", Bytes, "Bytes of the events sent."),
+            sessions: level("eventflow_sessions", Count, "Subscriptions open now."),
+            slow_consumers: count("eventflow_slow_consumers_total", Count, "Subscribers dropped because they did not read."),
+            tail_cache_bytes: level("eventflow_tail_cache_bytes", Bytes, "Bytes in the tail cache."),
+            tail_hits: count("eventflow_tail_hits_total", Count, "Batches served from memory."),
+            tail_misses: count("eventflow_tail_misses_total", Count, "Batches read from the log."),
+            log_read_seconds: spread("eventflow_log_read_seconds", Seconds, "One read of the log."),
+            commits: count("eventflow_commits_total", Count, "Progress writes of partitions that were kept."),
+            fenced_commits: count("eventflow_fenced_commits_total", Count, "Progress writes refused by fencing."),
+            commit_seconds: spread("eventflow_commit_seconds", Seconds, "One write of gathered progress."),
+            rebalances: count("eventflow_rebalances_total", Count, "Changes of a group's assignment applied by this broker."),
+            lease_renewal_failures: count("eventflow_lease_renewal_failures_total", Count, "Failed renewals of this broker's lease."),
+            pool_wait_seconds: spread("eventflow_pool_wait_seconds", Seconds, "Waiting for a pooled connection."),
+            postgres_up: level("eventflow_postgres_up", Count, "1 when Postgres answered the last probe."),
+            durability_unsafe: level("eventflow_durability_unsafe", Count, "1 when Postgres may lose acknowledged events."),
+            checksums_off: level("eventflow_checksums_off", Count, "1 when data checksums are off."),
+            log_epoch: level("eventflow_log_epoch", Count, "The database's log epoch."),
+            job_failures: count("eventflow_job_failures_total", Count, "Runs of jobs that failed."),
+            reclaimed_events: count("eventflow_reclaimed_events_total", Count, "Events removed by retention and purges."),
+            connections: level("eventflow_connections", Count, "gRPC connections open now."),
+            accepted_connections: count("eventflow_accepted_connections_total", Count, "gRPC connections accepted."),
+            rejected_full: rejected("full"),
+            rejected_half_open: rejected("half_open"),
+            rejected_timeout: rejected("timeout"),
+            rejected_tls: rejected("tls"),
+            accept_errors: count("eventflow_accept_errors_total", Count, "Connections that could not be accepted."),
+            aged_connections: count("eventflow_aged_connections_total", Count, "Connections asked to go because of their age."),
+            shed_calls: count("eventflow_shed_calls_total", Count, "Calls shed because too many ran."),
+            panics: count("eventflow_panics_total", Count, "Panics, caught."),
+            task_failures: count("eventflow_task_failures_total", Count, "Tasks that ended with a failure."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_rendered_with_type_and_meaning() {
+        get().publish_events.increment(3);
+        get().append_seconds.record(0.003);
+        get().rejected_tls.increment(1);
+        grpc_requests("eventflow.v1.PublisherService/Publish", "OK").increment(1);
+        let text = render();
+        for line in [
+            "# HELP eventflow_publish_events_total Events appended and flushed.",
+            "# TYPE eventflow_publish_events_total counter",
+            "eventflow_append_seconds_bucket{le=\"0.004\"} 1",
+            "eventflow_rejected_connections_total{reason=\"tls\"}",
+            "eventflow_grpc_requests_total{method=\"eventflow.v1.PublisherService/Publish\",code=\"OK\"} 1",
+        ] {
+            assert!(text.contains(line), "missing: {line}\nin: {text}");
+        }
+    }
+}
