@@ -1,0 +1,118 @@
+//! The client: a handle on one organization's streams and groups.
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    connection::Connections, consumer::ConsumerBuilder, error::Result, groups::Groups,
+    limits::Limits, options::ClientOptions, producer::ProducerBuilder, read::ReadBuilder,
+    streams::Streams,
+};
+
+/// A client of EventFlow. Cheap to clone; all clones share one connection.
+///
+/// Dropping the last clone ends nothing that is still in use: producers and consumers keep what they need.
+/// [`Client::close`] ends them.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    connections: Connections,
+    tasks: Tasks,
+}
+
+/// The background tasks of a client: one for each producer and consumer. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Tasks {
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Client {
+    /// Connects to a broker, such as `eventflow://localhost:50051`. The API key comes from `EVENTFLOW_API_KEY`.
+    ///
+    /// Every host is tried once. Later, the client reconnects by itself.
+    ///
+    /// # Errors
+    /// `INVALID_OPTIONS` for a malformed string, otherwise why no host could be reached: see
+    /// [`reason`](crate::error::reason).
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_with(ClientOptions::new(url)?.api_key_from_env()?).await
+    }
+
+    /// Connects with options.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_with(options: ClientOptions) -> Result<Self> {
+        let client = Self::lazy(options);
+        client.connections().get().await?;
+        Ok(client)
+    }
+
+    /// A client that connects when it is first used.
+    pub fn lazy(options: ClientOptions) -> Self {
+        Self(Arc::new(Shared {
+            connections: Connections::new(options),
+            tasks: Tasks::default(),
+        }))
+    }
+
+    /// Administration of streams.
+    pub fn streams(&self) -> Streams {
+        Streams::new(self.clone())
+    }
+
+    /// Administration of consumer groups.
+    pub fn groups(&self) -> Groups {
+        Groups::new(self.clone())
+    }
+
+    /// The limits of the broker.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn limits(&self) -> Result<Limits> {
+        crate::limits::get(self).await
+    }
+
+    /// Reads a stream without a group and without progress.
+    pub fn read(&self, stream: impl Into<String>) -> ReadBuilder {
+        ReadBuilder::new(self.clone(), stream.into())
+    }
+
+    /// Publishes to a stream.
+    pub fn producer(&self, stream: impl Into<String>) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone(), stream.into())
+    }
+
+    /// Joins a consumer group.
+    pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), group.into())
+    }
+
+    /// Ends all producers and consumers of this client at once and waits until their tasks are gone. Close them one by one
+    /// before, to drain them.
+    pub async fn close(&self) {
+        self.0.tasks.stop.cancel();
+        self.0.tasks.tracker.close();
+        self.0.tasks.tracker.wait().await;
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("options", self.connections().options())
+            .finish_non_exhaustive()
+    }
+}

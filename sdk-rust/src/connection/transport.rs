@@ -1,0 +1,82 @@
+//! A connection as the generated clients want it, with the credential on every call and the message limits set.
+
+use eventflow_proto::v1::{
+    consumer_group_service_client::ConsumerGroupServiceClient,
+    consumer_service_client::ConsumerServiceClient, log_service_client::LogServiceClient,
+    stream_service_client::StreamServiceClient,
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+use crate::{
+    error::{Error, Result},
+    options::ClientOptions,
+};
+
+/// Room for what surrounds the events of a message.
+pub(crate) const MESSAGE_BYTES_MAX: usize = eventflow_proto::limits::MESSAGE_BYTES_MAX + 64 * 1024;
+
+/// A channel that authenticates its calls.
+pub(crate) type Authorized = InterceptedService<Channel, Authorize>;
+
+/// Adds `authorization: Bearer <key>`.
+#[derive(Clone)]
+pub(crate) struct Authorize(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Authorize {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// One HTTP/2 connection.
+#[derive(Clone)]
+pub(crate) struct Transport(Authorized);
+
+impl Transport {
+    pub(crate) fn new(channel: Channel, options: &ClientOptions) -> Result<Self> {
+        let value = match &options.api_key {
+            None => None,
+            Some(key) => {
+                let mut value: MetadataValue<Ascii> =
+                    format!("Bearer {}", key.trim()).parse().map_err(|_| {
+                        Error::invalid_options("the API key holds characters that no key has")
+                    })?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self(InterceptedService::new(channel, Authorize(value))))
+    }
+
+    pub(crate) fn publisher(&self) -> tonic::client::Grpc<Authorized> {
+        tonic::client::Grpc::new(self.0.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn consumers(&self) -> ConsumerServiceClient<Authorized> {
+        ConsumerServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn log(&self) -> LogServiceClient<Authorized> {
+        LogServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn streams(&self) -> StreamServiceClient<Authorized> {
+        StreamServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn groups(&self) -> ConsumerGroupServiceClient<Authorized> {
+        ConsumerGroupServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}

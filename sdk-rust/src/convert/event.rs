@@ -1,0 +1,44 @@
+//! Events. Strings and payloads are moved, never copied.
+
+use bytes::Bytes;
+use eventflow_proto::v1::{self, event::Payload};
+
+use super::{time_from_wire, time_to_wire};
+use crate::event::{Event, Header};
+
+pub(crate) fn event_to_wire(event: Event) -> v1::Event {
+    v1::Event {
+        id: event.id,
+        r#type: event.event_type,
+        key: event.key,
+        headers: event
+            .headers
+            .into_iter()
+            .map(|Header { name, value }| v1::Header { name, value })
+            .collect(),
+        content_type: event.content_type,
+        time: event.time.map(time_to_wire),
+        payload: (!event.payload.is_empty()).then_some(Payload::Data(event.payload)),
+    }
+}
+
+pub(crate) fn event_from_wire(event: v1::Event) -> Event {
+    Event {
+        id: event.id,
+        event_type: event.r#type,
+        key: event.key,
+        headers: event
+            .headers
+            .into_iter()
+            .map(|v1::Header { name, value }| Header { name, value })
+            .collect(),
+        content_type: event.content_type,
+        time: event.time.as_ref().map(time_from_wire),
+        payload: match event.payload {
+            Some(Payload::Data(data)) => data,
+            Some(Payload::Text(text)) => Bytes::from(text),
+            // The client asks for bytes, so a broker never sends this form.
+            Some(Payload::Json(_)) | None => Bytes::new(),
+        },
+    }
+}

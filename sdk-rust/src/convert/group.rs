@@ -1,0 +1,121 @@
+//! Consumer groups.
+
+use eventflow_proto::v1;
+
+use super::{duration_from_wire, duration_to_wire, required, time_from_wire};
+use crate::{
+    error::{Error, Result},
+    groups::{GroupInfo, GroupSpec, Lag, Member, OnTruncated, PartitionLag, PartitionSeek},
+};
+
+impl From<OnTruncated> for v1::OnTruncated {
+    fn from(policy: OnTruncated) -> Self {
+        match policy {
+            OnTruncated::Continue => Self::Continue,
+            OnTruncated::Stop => Self::Stop,
+        }
+    }
+}
+
+impl GroupSpec {
+    /// The group, and the paths of the fields that are set.
+    pub(crate) fn into_wire(self, name: String) -> (v1::ConsumerGroup, Vec<String>) {
+        let set = [
+            ("description", self.description.is_some()),
+            ("on_truncated", self.on_truncated.is_some()),
+            ("drain_timeout", self.drain_timeout.is_some()),
+            ("labels", self.labels.is_some()),
+        ];
+        let paths = set
+            .iter()
+            .filter(|(_, set)| *set)
+            .map(|(path, _)| (*path).to_owned())
+            .collect();
+        let group = v1::ConsumerGroup {
+            name,
+            description: self.description.unwrap_or_default(),
+            on_truncated: self
+                .on_truncated
+                .map_or(0, |policy| v1::OnTruncated::from(policy) as i32),
+            drain_timeout: self.drain_timeout.map(duration_to_wire),
+            labels: self.labels.unwrap_or_default(),
+            ..v1::ConsumerGroup::default()
+        };
+        (group, paths)
+    }
+}
+
+impl TryFrom<v1::ConsumerGroup> for GroupInfo {
+    type Error = Error;
+
+    fn try_from(group: v1::ConsumerGroup) -> Result<Self> {
+        Ok(Self {
+            on_truncated: match group.on_truncated() {
+                v1::OnTruncated::Stop => OnTruncated::Stop,
+                _ => OnTruncated::Continue,
+            },
+            drain_timeout: duration_from_wire(&required(
+                group.drain_timeout,
+                "group.drain_timeout",
+            )?),
+            create_time: time_from_wire(&required(group.create_time, "group.create_time")?),
+            update_time: time_from_wire(&required(group.update_time, "group.update_time")?),
+            name: group.name,
+            stream: group.stream,
+            description: group.description,
+            labels: group.labels,
+            paused: group.paused,
+            member_count: group.member_count,
+            generation: group.generation,
+        })
+    }
+}
+
+impl TryFrom<v1::Member> for Member {
+    type Error = Error;
+
+    fn try_from(member: v1::Member) -> Result<Self> {
+        Ok(Self {
+            join_time: time_from_wire(&required(member.join_time, "member.join_time")?),
+            name: member.name,
+            broker: member.broker,
+            client: member.client,
+            client_address: member.client_address,
+            partitions: member.partitions,
+            connected: member.connected,
+        })
+    }
+}
+
+impl From<v1::GetLagResponse> for Lag {
+    fn from(lag: v1::GetLagResponse) -> Self {
+        let partition = |entry: v1::PartitionLag| PartitionLag {
+            partition: entry.partition,
+            next_offset: entry.next_offset,
+            floor: entry.floor,
+            head: entry.head,
+            events: entry.lag_events,
+            seconds: entry.lag_seconds,
+            member: Some(entry.member).filter(|member| !member.is_empty()),
+            lease_epoch: entry.lease_epoch,
+            log_epoch: entry.log_epoch,
+            truncated_events: entry.truncated_events,
+        };
+        Self {
+            events: lag.lag_events,
+            seconds: lag.lag_seconds,
+            partitions: lag.partitions.into_iter().map(partition).collect(),
+        }
+    }
+}
+
+impl From<v1::PartitionSeek> for PartitionSeek {
+    fn from(seek: v1::PartitionSeek) -> Self {
+        Self {
+            partition: seek.partition,
+            previous_offset: seek.previous_offset,
+            next_offset: seek.next_offset,
+            replayed_events: seek.replayed_events,
+        }
+    }
+}
