@@ -1,2 +1,42 @@
-//! The gRPC door.
+//! The gRPC door: what is served, and how a call gets there.
+//!
+//! [`accept`] takes connections and speaks HTTP; [`layers`] stand before every call, in the order of `layers/mod.rs`;
+//! [`servers`] sets the limits of each service; the services themselves (one file each) authenticate, convert, call, convert;
+//! [`status`] is the only mapping of errors. Never here: SQL, decisions, waiting for anything but the services.
+
+pub mod accept;
+pub mod health;
+pub mod layers;
+mod preface;
+pub mod reflection;
+pub mod servers;
 pub mod status;
+
+use crate::{config::Reflection, domain::Result};
+use eventflow_proto::v1::{
+    consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
+    log_service_server::LogService, publisher_service_server::PublisherService,
+    stream_service_server::StreamService,
+};
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+/// Everything that this port serves: the table of contents.
+pub fn routes(
+    publisher: impl PublisherService,
+    consumer: impl ConsumerService,
+    log: impl LogService,
+    streams: impl StreamService,
+    groups: impl ConsumerGroupService,
+    health: &HealthReporter,
+    descriptors: Reflection,
+) -> Result<Routes> {
+    let routes = Routes::default()
+        .add_service(servers::publisher(publisher))
+        .add_service(servers::consumer(consumer))
+        .add_service(servers::log(log))
+        .add_service(servers::streams(streams))
+        .add_service(servers::consumer_groups(groups))
+        .add_service(health::server(health));
+    Ok(reflection::add(routes, descriptors)?.prepare())
+}

@@ -1,1 +1,74 @@
-//! The plaintext port.
+//! The plaintext port: `/livez`, `/readyz`, `/metrics`, for probes and scrapers. It shows no tenant's data.
+//!
+//! It lives as long as the process does its work: while the broker drains, `/readyz` says so.
+
+mod pages;
+
+use crate::{
+    domain::{Error, Result},
+    runtime::{Kind, Readiness, Tasks},
+};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+/// A handful of probes and scrapers; more is a mistake or an attack.
+const CONNECTIONS_MAX: usize = 128;
+/// Longest life of a connection, and so of a request.
+const CONNECTION_MAX: Duration = Duration::from_secs(60);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER_BYTES: usize = 16 * 1024;
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Serves until the tasks are asked to stop.
+pub async fn run(listener: TcpListener, readiness: Readiness, tasks: Tasks) -> Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let stopping = tasks.stopping();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.cancelled() => return Ok(()),
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let Ok(place) = places.clone().try_acquire_owned() else {
+                    continue;
+                };
+                let (readiness, stopping) = (readiness.clone(), stopping.clone());
+                tasks.spawn(Kind::Connection, async move {
+                    let served = tokio::select! {
+                        served = serve(stream, readiness) => served,
+                        () = stopping.cancelled() => Ok(()),
+                    };
+                    drop(place);
+                    served
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the HTTP port could not be accepted");
+                sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, readiness: Readiness) -> Result<()> {
+    let service = service_fn(move |request| {
+        let page = pages::answer(&request, &readiness);
+        async move { Ok::<_, Infallible>(page) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_MAX, connection).await {
+        Ok(end) => end.map_err(Error::internal),
+        Err(_) => Ok(()),
+    }
+}

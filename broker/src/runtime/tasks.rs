@@ -68,6 +68,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Tasks {
     tracker: TaskTracker,
+    leaving: CancellationToken,
     stop: CancellationToken,
     kill: CancellationToken,
     failure: watch::Sender<Option<String>>,
@@ -83,6 +84,7 @@ impl Tasks {
     pub fn new() -> Self {
         Self {
             tracker: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             failure: watch::Sender::new(None),
@@ -119,14 +121,20 @@ impl Tasks {
         self.stop.clone()
     }
 
+    /// From now on critical tasks may end one by one: the broker is being taken down in order.
+    pub fn expect_ends(&self) {
+        self.leaving.cancel();
+    }
+
     /// Asks all tasks to end.
     pub fn stop(&self) {
+        self.leaving.cancel();
         self.stop.cancel();
     }
 
     /// Drops every task at its next await.
     pub fn kill(&self) {
-        self.stop.cancel();
+        self.stop();
         self.kill.cancel();
     }
 
@@ -164,7 +172,7 @@ impl Tasks {
                 ),
             }
         }
-        if kind.policy() == Policy::Critical && !self.stop.is_cancelled() {
+        if kind.policy() == Policy::Critical && !self.leaving.is_cancelled() {
             let why = end
                 .err()
                 .map_or_else(|| "it ended early".to_owned(), |error| format!("{error:?}"));

@@ -143,15 +143,15 @@ pub fn group_lag_seconds(stream: &str, group: &str) -> Gauge {
 }
 
 /// Calls by method and code. Keep the handle: there is one for each pair.
-pub fn grpc_requests(method: &'static str, code: &'static str) -> Counter {
+pub fn grpc_requests(method: &str, code: &'static str) -> Counter {
     LazyLock::force(&RECORDER);
-    counter!("eventflow_grpc_requests_total", "method" => method, "code" => code)
+    counter!("eventflow_grpc_requests_total", "method" => method.to_owned(), "code" => code)
 }
 
 /// From the headers of a call to its last byte, in seconds. Keep the handle.
-pub fn grpc_seconds(method: &'static str) -> Histogram {
+pub fn grpc_seconds(method: &str) -> Histogram {
     LazyLock::force(&RECORDER);
-    histogram!("eventflow_grpc_seconds", "method" => method)
+    histogram!("eventflow_grpc_seconds", "method" => method.to_owned())
 }
 
 fn install() -> PrometheusHandle {

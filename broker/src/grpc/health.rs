@@ -1,0 +1,45 @@
+//! `grpc.health.v1`: the broker's readiness, for the whole (empty name) and for each service.
+
+use crate::{
+    domain::Result,
+    runtime::{Readiness, readiness::Cause},
+};
+use eventflow_proto::SERVICES;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::{HealthReporter, HealthService},
+};
+
+/// The service behind `reporter`.
+pub fn server(reporter: &HealthReporter) -> HealthServer<impl Health> {
+    HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+}
+
+/// Tells the health service what readiness says, until the broker stops. Run it as a task.
+pub async fn follow(
+    reporter: HealthReporter,
+    readiness: Readiness,
+    stopping: CancellationToken,
+) -> Result<()> {
+    let mut changes = readiness.subscribe();
+    loop {
+        let status = status_of(&changes.borrow_and_update());
+        for service in SERVICES.iter().chain(&[""]) {
+            reporter.set_service_status(*service, status).await;
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return Ok(()) },
+            () = stopping.cancelled() => return Ok(()),
+        }
+    }
+}
+
+fn status_of(causes: &[Cause]) -> ServingStatus {
+    if causes.is_empty() {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    }
+}

@@ -1,0 +1,110 @@
+//! The body of an answer on its way out: it catches panics, completes trailers, and ends a stream with its connection.
+
+use super::{draining, observe::Observed, panics};
+use crate::{
+    domain::{Applied, Error},
+    grpc::status,
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Status, body::Body};
+
+/// What leaves by the door.
+pub struct AnswerBody {
+    inner: Body,
+    /// The running call; `None` when it has ended, or there never was one.
+    call: Option<Box<Running>>,
+}
+
+struct Running {
+    observed: Observed,
+    /// Fires when what is still open is ended. Only streams listen: a unary answer is at hand.
+    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl AnswerBody {
+    pub(super) fn empty() -> Self {
+        Self {
+            inner: Body::empty(),
+            call: None,
+        }
+    }
+
+    /// A few words for somebody who does not speak gRPC.
+    pub(super) fn text(text: &'static str) -> Self {
+        Self {
+            inner: Body::new(Full::new(Bytes::from_static(text.as_bytes()))),
+            call: None,
+        }
+    }
+
+    pub(super) fn of_call(inner: Body, observed: Observed, end: CancellationToken) -> Self {
+        let end = (!observed.is_unary()).then(|| Box::pin(end.cancelled_owned()));
+        Self {
+            inner,
+            call: Some(Box::new(Running { observed, end })),
+        }
+    }
+
+    /// Ends the answer with an error, whatever the service would still have said.
+    fn fail(&mut self, error: &Error) -> Frame<Bytes> {
+        self.inner = Body::empty();
+        let mut trailers = HeaderMap::new();
+        // An error's text and details are always header text: tonic encodes both.
+        let _ = status::to_status(error).add_header(&mut trailers);
+        self.trailers(trailers)
+    }
+
+    fn trailers(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
+        if let Some(mut call) = self.call.take() {
+            call.observed.complete_trailers(&mut trailers);
+        }
+        Frame::trailers(trailers)
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let Some(call) = &mut this.call else {
+            return Pin::new(&mut this.inner).poll_frame(cx);
+        };
+        let span = call.observed.span().clone();
+        let _entered = span.enter();
+        match panics::caught_here(|| Pin::new(&mut this.inner).poll_frame(cx)) {
+            Err(panic) => Poll::Ready(Some(Ok(this.fail(&panic)))),
+            Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_trailers() {
+                Ok(trailers) => Poll::Ready(Some(Ok(this.trailers(trailers)))),
+                Err(frame) => Poll::Ready(Some(Ok(frame))),
+            },
+            Ok(Poll::Pending) => match call.end.as_mut().map(|end| end.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => {
+                    Poll::Ready(Some(Ok(this.fail(&draining(Applied::Unknown)))))
+                }
+                _ => Poll::Pending,
+            },
+            Ok(end) => end,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,192 @@
+//! What every call passes before it reaches a service, and every answer on its way out.
+//!
+//! The layers are functions called in order by [`Door::answer`], not boxed middleware: the order can be read, and a call costs
+//! no allocation a layer. Outermost first, each with the reason for its height:
+//!
+//! 1. `shape`: what is no gRPC call gets an HTTP answer that says so; nothing below must handle it.
+//! 2. `request_id`: before everything that can fail, so that every failure has an id.
+//! 3. `observe`: the span and the metrics of the call; above panics and refusals, so that these are counted too.
+//! 4. `panics`: above everything that could panic; the process and the connection survive.
+//! 5. `methods`: an unknown method needs no key, no permit and no deadline to be told so.
+//! 6. `draining`: refused while it is certain that nothing was begun; before the key, which might need the database.
+//! 7. `shed`: before the key too, so that a flood cannot spend the database's connections on keys.
+//! 8. `authentication`: the caller, for everything below.
+//! 9. `deadline`: around reading the request and the service; it bounds a request that trickles in.
+//! 10. `rewrite` and [`AnswerBody`]: on the way out, errors that tonic made by itself become ours, get the request id, and are
+//!     counted; it is the last to touch headers and trailers.
+
+mod authentication;
+mod body;
+mod deadline;
+mod methods;
+mod observe;
+mod panics;
+mod request_id;
+mod rewrite;
+mod shape;
+mod shed;
+
+pub use self::{authentication::caller, body::AnswerBody, request_id::RequestId};
+
+use crate::{
+    config::Reflection,
+    domain::{Applied, Error, Reason, Result},
+    grpc::status,
+    identity::Authenticator,
+};
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use methods::{Kind, Method, Methods};
+use observe::Observed;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
+use tower::Service;
+use tracing::Instrument;
+
+/// The other end of a connection, and the connection's own end. Services find it in a request's extensions.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Fires when the connection is asked to go, because of its age or a shutdown: a session should say go-away and end.
+    pub going: CancellationToken,
+    /// Fires when whatever is still open is ended for it.
+    pub ended: CancellationToken,
+}
+
+/// Everything between HTTP and the services.
+pub struct Door {
+    routes: Routes,
+    methods: Methods,
+    authenticator: Authenticator,
+    shed: shed::Shed,
+    refusing: CancellationToken,
+}
+
+/// How many calls may run at once, all connections together.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    pub unary: usize,
+    pub streams: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            unary: 8_192,
+            streams: 65_536,
+        }
+    }
+}
+
+impl Door {
+    /// `refusing` fires when new calls are to be refused.
+    pub fn new(
+        routes: Routes,
+        authenticator: Authenticator,
+        descriptors: Reflection,
+        limits: CallLimits,
+        refusing: CancellationToken,
+    ) -> Result<Self> {
+        let methods = Methods::all(descriptors)?;
+        Ok(Self {
+            routes,
+            methods,
+            authenticator,
+            shed: shed::Shed::new(limits),
+            refusing,
+        })
+    }
+
+    /// One call, from its headers to the head of its answer; the rest of the answer is in the body.
+    pub async fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response<AnswerBody>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if let Err(answer) = shape::check(&request) {
+            return answer;
+        }
+        let id = RequestId::of(request.headers());
+        let mut call = Observed::begin(self.methods.find(request.uri().path()), id, &peer);
+        let span = call.span().clone();
+        let result = panics::caught(self.pass(request, &mut call, &peer))
+            .instrument(span)
+            .await;
+        let response = result.unwrap_or_else(|error| {
+            call.span()
+                .in_scope(|| status::to_status(&error))
+                .into_http()
+        });
+        call.into_answer(response, peer.ended)
+    }
+
+    /// The layers that may refuse, then the service.
+    async fn pass<B>(
+        &self,
+        request: Request<B>,
+        call: &mut Observed,
+        peer: &Peer,
+    ) -> Result<Response<Body>>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(method) = call.method() else {
+            return Err(methods::unknown(request.uri().path()));
+        };
+        if !method.is_probe() {
+            self.refuse_when_draining()?;
+            call.hold(self.shed.admit(&method)?);
+        }
+        let deadline = deadline::of(request.headers(), &method)?;
+        let mut request = request;
+        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(call.id().clone());
+        request.extensions_mut().insert(TcpConnectInfo {
+            local_addr: None,
+            remote_addr: Some(peer.address),
+        });
+        deadline::within(deadline, async {
+            if method.needs_key() {
+                let caller = self
+                    .authenticator
+                    .authenticate(request.headers(), call.id().text())
+                    .await?;
+                request.extensions_mut().insert(caller);
+            }
+            self.serve(request).await
+        })
+        .await
+    }
+
+    async fn serve<B>(&self, request: Request<B>) -> Result<Response<Body>>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        // The router is always ready, and cannot fail.
+        match self.routes.clone().call(request).await {
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
+        }
+    }
+
+    fn refuse_when_draining(&self) -> Result<()> {
+        if self.refusing.is_cancelled() {
+            Err(draining(Applied::No))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The broker is going; another one will serve.
+fn draining(applied: Applied) -> Error {
+    Error::new(
+        Reason::BrokerDraining,
+        "this broker is shutting down; try again, at another broker where there is one",
+    )
+    .retry_after(Duration::from_millis(100))
+    .applied(applied)
+}

@@ -1,0 +1,64 @@
+//! Each service with the transport's limits: message sizes both ways, counted after decompression, and the encodings.
+
+use crate::domain::limits;
+use eventflow_proto::v1::{
+    consumer_group_service_server::{ConsumerGroupService, ConsumerGroupServiceServer},
+    consumer_service_server::{ConsumerService, ConsumerServiceServer},
+    log_service_server::{LogService, LogServiceServer},
+    publisher_service_server::{PublisherService, PublisherServiceServer},
+    stream_service_server::{StreamService, StreamServiceServer},
+};
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+
+/// A full request or batch of `MESSAGE_BYTES_MAX`, with room for the fields around it.
+pub const MESSAGE_BYTES: usize = limits::MESSAGE_BYTES_MAX + 64 * 1024;
+
+pub fn publisher<T: PublisherService>(service: T) -> PublisherServiceServer<T> {
+    PublisherServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn consumer<T: ConsumerService>(service: T) -> ConsumerServiceServer<T> {
+    ConsumerServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn log<T: LogService>(service: T) -> LogServiceServer<T> {
+    LogServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn streams<T: StreamService>(service: T) -> StreamServiceServer<T> {
+    StreamServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn consumer_groups<T: ConsumerGroupService>(service: T) -> ConsumerGroupServiceServer<T> {
+    ConsumerGroupServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
