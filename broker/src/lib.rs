@@ -1,1 +1,30 @@
-//! (placeholder)
+//! The EventFlow broker, room by room, in the order in which data flows.
+//!
+//! - [`grpc`] and [`http`]: the doors. Authenticate, convert, call, convert.
+//! - [`identity`]: who is calling ([`identity::Caller`]), and the proof that they may ([`identity::Granted`]).
+//! - [`catalogue`]: streams and consumer groups as the services see them.
+//! - [`publish`]: admit, validate, route, and append through lanes.
+//! - [`tail`]: the newest events in memory, and who waits for them.
+//! - [`groups`]: membership, leases, assignment, fencing.
+//! - [`delivery`]: one session a subscriber; reading the log; committing progress.
+//! - [`jobs`]: what happens without being asked: sweeping, retention, pruning.
+//! - [`store`]: the only room with SQL.
+//! - [`domain`]: pure values and decisions, used by all of them.
+//! - [`config`], [`telemetry`], [`runtime`]: how the rooms are furnished, watched, opened and closed.
+//!
+//! Calls go one way: doors → services → store. What comes back is a value or a stream of values.
+
+pub mod catalogue;
+pub mod config;
+pub mod delivery;
+pub mod domain;
+pub mod grpc;
+pub mod groups;
+pub mod http;
+pub mod identity;
+pub mod jobs;
+pub mod publish;
+pub mod runtime;
+pub mod store;
+pub mod tail;
+pub mod telemetry;

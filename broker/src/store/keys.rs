@@ -1,7 +1,6 @@
 //! API keys as they are stored: by id, with the hash of the secret.
 
-use crate::domain::{Error, Reason, Result};
-use std::time::Duration;
+use crate::{domain::Result, store::error};
 use tokio_postgres::GenericClient;
 
 /// A key as the database knows it.
@@ -19,7 +18,7 @@ pub async fn find(client: &impl GenericClient, key_id: &str) -> Result<Option<St
     let row = client
         .query_opt(include_str!("sql/key/find.sql"), &[&key_id])
         .await
-        .map_err(unavailable)?;
+        .map_err(error::from_postgres)?;
     Ok(row.map(|row| StoredKey {
         organization_id: row.get("organization_id"),
         secret_sha256: row.get("secret_sha256"),
@@ -42,14 +41,5 @@ pub async fn create(
         .execute(include_str!("sql/key/create.sql"), &parameters)
         .await
         .map(drop)
-        .map_err(unavailable)
-}
-
-fn unavailable(error: tokio_postgres::Error) -> Error {
-    if error.as_db_error().is_some() {
-        return Error::internal(error);
-    }
-    Error::new(Reason::DatabaseUnavailable, "Postgres cannot be reached")
-        .retry_after(Duration::from_secs(1))
-        .source(error)
+        .map_err(error::from_postgres)
 }

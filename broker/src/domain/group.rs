@@ -1,0 +1,43 @@
+//! A consumer group as the services see it.
+
+use crate::domain::ids::{GroupId, GroupName, OrganizationId, StreamId, StreamName};
+use crate::domain::{Error, Reason};
+use std::collections::BTreeMap;
+
+/// What a group does when events were removed before it had read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTruncated {
+    /// Tell the member and go on at the floor.
+    Continue,
+    /// Tell the member and wait for a seek.
+    Stop,
+}
+
+/// A named reader of a stream with its own progress.
+#[derive(Clone, Debug)]
+pub struct ConsumerGroup {
+    pub id: GroupId,
+    pub organization: OrganizationId,
+    pub name: GroupName,
+    pub stream_id: StreamId,
+    pub stream: StreamName,
+    pub description: String,
+    pub on_truncated: OnTruncated,
+    pub drain_ms: i64,
+    pub labels: BTreeMap<String, String>,
+    pub paused: bool,
+    pub generation: i64,
+    pub member_count: u32,
+    /// Microseconds since 1970, database time.
+    pub created_at: i64,
+    pub updated_at: i64,
+}
+
+/// No such group; the same for one that belongs to somebody else.
+pub fn group_not_found(name: &str) -> Error {
+    Error::new(
+        Reason::ConsumerGroupNotFound,
+        format!("consumer group `{name}` does not exist; create it, or list groups to see what there is"),
+    )
+    .fact("group", name)
+}

@@ -1,0 +1,19 @@
+//! Pure values and decisions: no async, no I/O, no clock. Every other room speaks in these words.
+
+pub mod access;
+pub mod bounds;
+pub mod error;
+pub mod event;
+pub mod group;
+pub mod group_settings;
+pub mod ids;
+pub mod labels;
+pub mod page;
+pub mod position;
+pub mod reports;
+pub mod stream;
+pub mod stream_settings;
+
+pub use error::{Applied, Error, Reason, Result};
+/// All limits, shared with the wire crate so that they stand in one file.
+pub use eventflow_proto::limits;

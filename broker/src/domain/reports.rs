@@ -1,0 +1,54 @@
+//! What the database counts, for administration: one value a partition or a member.
+
+/// Counts of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatistics {
+    pub partition: u32,
+    pub floor: i64,
+    pub head: i64,
+    /// Retained.
+    pub events: i64,
+    pub bytes: i64,
+    /// Microseconds since 1970; absent when nothing was ever appended.
+    pub last_append_at: Option<i64>,
+}
+
+/// A group's progress in one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionLag {
+    pub partition: u32,
+    pub next_offset: i64,
+    pub floor: i64,
+    pub head: i64,
+    pub lag_events: i64,
+    pub lag_seconds: f64,
+    /// Who holds the partition.
+    pub member: Option<String>,
+    pub lease_epoch: i64,
+    /// Events that went before the group had read them, ever.
+    pub truncated_events: i64,
+}
+
+/// One subscriber of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub broker: String,
+    pub client: String,
+    pub client_address: String,
+    pub partitions: Vec<u32>,
+    /// Microseconds since 1970, database time.
+    pub joined_at: i64,
+    /// False while its stream is broken and the grace runs.
+    pub connected: bool,
+}
+
+/// A partition that a seek moved, or would move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSeek {
+    pub partition: u32,
+    pub previous_offset: i64,
+    pub next_offset: i64,
+    /// Negative: passed over.
+    pub replayed_events: i64,
+}

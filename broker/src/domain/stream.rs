@@ -1,0 +1,63 @@
+//! A stream as the services see it.
+
+use crate::domain::ids::{OrganizationId, PartitionId, StreamId, StreamName};
+use crate::domain::{Applied, Error, Reason, Result};
+use std::collections::BTreeMap;
+
+/// A stream with its partitions. Cached and shared: it may be a few seconds old, which the append tolerates (it checks the
+/// routing version and the partition under its lock).
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub id: StreamId,
+    pub organization: OrganizationId,
+    pub uid: uuid::Uuid,
+    pub name: StreamName,
+    pub description: String,
+    /// By index.
+    pub partitions: Vec<PartitionId>,
+    pub retention: Retention,
+    pub max_event_bytes: usize,
+    pub labels: BTreeMap<String, String>,
+    pub routing_version: i64,
+    /// Microseconds since 1970, database time.
+    pub created_at: i64,
+    pub updated_at: i64,
+}
+
+/// When events may be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Microseconds; 0 is no limit by age.
+    pub max_age_us: i64,
+    /// Bytes a partition; 0 is no limit by size.
+    pub max_bytes: i64,
+}
+
+impl Stream {
+    pub fn partition_count(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    /// The partition at an index, or a refusal that names the limit.
+    pub fn partition(&self, index: u32) -> Result<PartitionId> {
+        self.partitions.get(index as usize).copied().ok_or_else(|| {
+            Error::new(
+                Reason::PartitionOutOfRange,
+                format!(
+                    "partition {index} of stream `{}` does not exist; it has {} partitions, from 0",
+                    self.name,
+                    self.partitions.len()
+                ),
+            )
+            .fact("partitions", self.partitions.len())
+            .applied(Applied::No)
+        })
+    }
+}
+
+/// No such stream; the same for one that belongs to somebody else.
+pub fn stream_not_found(name: &str) -> Error {
+    Error::new(Reason::StreamNotFound, format!("stream `{name}` does not exist; list streams to see what there is"))
+        .fact("stream", name)
+        .applied(Applied::No)
+}

@@ -1,0 +1,110 @@
+//! Order on a publish stream after a refusal.
+//!
+//! Requests of a stream are pipelined, so that later ones are under way when an earlier one is refused. They must not be
+//! appended: a later request of the stream to the same partition fails with `PRECEDING_FAILED` until one arrives that starts at
+//! the refused first sequence, or, without a producer, one marked `after_refusal`.
+
+use crate::domain::ids::PartitionId;
+use crate::domain::{Applied, Error, Reason, Result};
+use crate::publish::plan::Work;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The state of one publish stream, shared with the lanes. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    blocked: Arc<Mutex<HashMap<PartitionId, Block>>>,
+}
+
+/// What would lift a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Block {
+    /// A request that starts at this sequence.
+    Sequence(i64),
+    /// A request that says it knows.
+    Acknowledgement,
+}
+
+impl Chain {
+    /// Something of this stream was refused: what follows in its partition is refused too. The first refusal counts.
+    pub fn block(&self, work: &Work) {
+        let block = work.producer.map_or(Block::Acknowledgement, |producer| Block::Sequence(producer.first_sequence));
+        self.lock().entry(work.partition).or_insert(block);
+    }
+
+    /// Called by the lane for every submission in its order: lifts the block when this is the one that is waited for, and refuses
+    /// it when it stands behind a refusal.
+    pub fn admit(&self, work: &Work) -> Result<()> {
+        let mut blocked = self.lock();
+        let Some(block) = blocked.get(&work.partition).copied() else {
+            return Ok(());
+        };
+        let first_sequence = work.producer.map(|producer| producer.first_sequence);
+        let lifted = match (block, first_sequence) {
+            (Block::Sequence(waited), Some(sequence)) => waited == sequence,
+            (Block::Acknowledgement, None) => work.after_refusal,
+            _ => false,
+        };
+        if lifted {
+            blocked.remove(&work.partition);
+            return Ok(());
+        }
+        let error = Error::new(
+            Reason::PrecedingFailed,
+            "an earlier request of this publish stream to the same partition was refused; nothing was applied",
+        )
+        .applied(Applied::No);
+        Err(match block {
+            Block::Sequence(sequence) => error.fact("expected_sequence", sequence),
+            Block::Acknowledgement => error.fact("expected", "after_refusal"),
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PartitionId, Block>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Encoded;
+    use crate::domain::ids::OrganizationId;
+    use crate::publish::plan::Producer;
+    use uuid::Uuid;
+
+    fn work(partition: i64, first_sequence: Option<i64>, after_refusal: bool) -> Work {
+        Work {
+            organization: OrganizationId(1),
+            partition: PartitionId(partition),
+            producer: first_sequence.map(|first_sequence| Producer { id: Uuid::nil(), epoch: 0, first_sequence }),
+            routing_version: 0,
+            events: Vec::new(),
+            encoded: Encoded::default(),
+            alone: false,
+            after_refusal,
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_refusal_waits_for_the_refused_sequence() {
+        let chain = Chain::default();
+        chain.block(&work(1, Some(5), false));
+        chain.block(&work(1, Some(9), false));
+        let refusal = chain.admit(&work(1, Some(9), false)).expect_err("behind");
+        assert_eq!(refusal.reason(), Reason::PrecedingFailed);
+        assert!(refusal.metadata().contains(&("expected_sequence", "5".to_owned())));
+        chain.admit(&work(2, Some(9), false)).expect("another partition");
+        chain.admit(&work(1, Some(5), false)).expect("the one that is waited for");
+        chain.admit(&work(1, Some(9), false)).expect("lifted");
+    }
+
+    #[test]
+    fn without_a_producer_the_client_must_say_that_it_knows() {
+        let chain = Chain::default();
+        chain.block(&work(1, None, false));
+        assert!(chain.admit(&work(1, None, false)).is_err());
+        chain.admit(&work(1, None, true)).expect("it knows");
+        chain.admit(&work(1, None, false)).expect("lifted");
+    }
+}

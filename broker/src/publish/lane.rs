@@ -1,0 +1,245 @@
+//! A lane: one task, one connection, group commit.
+//!
+//! Who is authoritative: the append function, under the partition's lock. The lane only gathers, sends, and interprets.
+//!
+//! - A partition always uses the same lane of a broker, so its submissions keep their order.
+//! - The lane flushes at once when idle; what arrives meanwhile goes into the next flush. There is no linger.
+//! - A partition whose lock somebody else holds goes into a call of its own on a second connection, and is parked meanwhile.
+//! - A connection lost during a call leaves the outcome unknown: the same call is made again, waits on the same lock, and is
+//!   decisive, because every run carries a producer (the lane's own for events that have none).
+//! - A paused lane holds no lock: one call is one transaction.
+//! - It ends when every handle is gone and everything submitted has its answer.
+
+use crate::domain::event::Batch;
+use crate::domain::ids::PartitionId;
+use crate::domain::{Applied, Error, Reason};
+use crate::publish::chain::Chain;
+use crate::publish::flush::{Flush, FlushEnd};
+use crate::publish::line::Line;
+use crate::publish::plan::{LaneProducer, Work};
+use crate::publish::queue::FairQueue;
+use crate::publish::settle::settle;
+use crate::store::Store;
+use crate::store::epoch::LogEpochs;
+use crate::tail::Tail;
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+/// Bytes of one flush: enough for the database to be efficient, small enough that the next one need not wait long.
+const FLUSH_BYTES: usize = 3 * 1024 * 1024;
+/// Submissions of one flush.
+const FLUSH_SUBMISSIONS: usize = 4_096;
+/// Submissions waiting for a lane; what comes then waits in its sender.
+const QUEUE: usize = 4_096;
+
+/// Where the events of a submission stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// (first offset, count), in order of the events; one entry unless an earlier append had cut them differently.
+    pub ranges: Vec<(i64, i32)>,
+    pub log_epoch: i64,
+    pub appended_at_us: i64,
+    /// The offsets are those of an earlier append of the same sequence.
+    pub duplicate: bool,
+}
+
+/// A submission with what it needs to be answered.
+#[derive(Debug)]
+pub struct Submission {
+    pub work: Work,
+    pub reply: oneshot::Sender<Result<Appended, Error>>,
+    /// Room in the broker's memory, given back with the answer.
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// The publish stream that it came by.
+    pub chain: Option<Chain>,
+    /// It was refused before it came here, and only takes its place in the order of its publish stream.
+    pub refusal: Option<Error>,
+}
+
+impl AsRef<Work> for Submission {
+    fn as_ref(&self) -> &Work {
+        &self.work
+    }
+}
+
+impl Submission {
+    /// Answers with a refusal, and refuses what comes behind it on the same publish stream.
+    pub fn refuse(self, error: Error) {
+        if let Some(chain) = &self.chain {
+            chain.block(&self.work);
+        }
+        // A caller that has gone away does not need its answer.
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+/// The way to a lane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LaneHandle {
+    sender: mpsc::Sender<Submission>,
+}
+
+impl LaneHandle {
+    /// Queues a submission; waits while the lane has too many. The order of calls is the order of events.
+    pub async fn submit(&self, submission: Submission) {
+        if let Err(mpsc::error::SendError(submission)) = self.sender.send(submission).await {
+            submission.refuse(
+                Error::new(Reason::BrokerDraining, "the broker is shutting down; nothing was applied")
+                    .applied(Applied::No)
+                    .retry_after(std::time::Duration::from_millis(100)),
+            );
+        }
+    }
+}
+
+/// What a lane works with.
+#[derive(Clone)]
+pub struct LaneParts {
+    pub store: Store,
+    pub epochs: LogEpochs,
+    pub tail: Tail,
+}
+
+/// Makes a lane: the handle, and the future that the runtime spawns.
+pub fn lane(index: usize, parts: LaneParts) -> (LaneHandle, impl Future<Output = crate::domain::Result<()>>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let state = Lane {
+        receiver,
+        open: true,
+        queue: FairQueue::default(),
+        producer: LaneProducer::new(),
+        aside: Vec::new(),
+        waiting: VecDeque::new(),
+        main: Some(Line::new(format!("lane {index}"), parts.clone())),
+        side: Some(Line::new(format!("lane {index} side"), parts.clone())),
+        parts,
+    };
+    (LaneHandle { sender }, state.run())
+}
+
+type Call = Pin<Box<dyn Future<Output = (Line, Flush, FlushEnd)> + Send>>;
+
+struct Lane {
+    parts: LaneParts,
+    receiver: mpsc::Receiver<Submission>,
+    open: bool,
+    queue: FairQueue<Submission>,
+    producer: LaneProducer,
+    /// Partitions of the call on the second connection.
+    aside: Vec<PartitionId>,
+    /// Flushes for the second connection: what must not stall the others.
+    waiting: VecDeque<Flush>,
+    main: Option<Line>,
+    side: Option<Line>,
+}
+
+impl Lane {
+    async fn run(mut self) -> crate::domain::Result<()> {
+        let mut main: Option<Call> = None;
+        let mut side: Option<Call> = None;
+        loop {
+            self.start(&mut main, &mut side);
+            if main.is_none() && side.is_none() && !self.open {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                end = finish(&mut main) => self.main = Some(self.settle(end)),
+                end = finish(&mut side) => {
+                    self.aside.clear();
+                    self.side = Some(self.settle(end));
+                }
+                received = self.receiver.recv(), if self.open => match received {
+                    Some(submission) => self.queue.push(submission),
+                    None => self.open = false,
+                },
+            }
+            while let Ok(submission) = self.receiver.try_recv() {
+                self.queue.push(submission);
+            }
+        }
+    }
+
+    /// Starts what can be started on the two connections.
+    fn start(&mut self, main: &mut Option<Call>, side: &mut Option<Call>) {
+        if main.is_none() && !self.queue.is_empty() {
+            let taken = in_order(self.queue.take(FLUSH_BYTES, FLUSH_SUBMISSIONS, &self.parked()));
+            let (flush, deferred) = Flush::plan(taken, &self.producer);
+            self.queue.push_front(deferred);
+            if !flush.is_empty()
+                && let Some(line) = self.main.take()
+            {
+                let wait = flush.partitions().nth(1).is_none();
+                *main = Some(Box::pin(line.call(flush, wait)));
+            }
+        }
+        if side.is_none()
+            && let Some(line) = self.side.take()
+        {
+            match self.waiting.pop_front() {
+                Some(flush) => {
+                    self.aside = flush.partitions().collect();
+                    *side = Some(Box::pin(line.call(flush, true)));
+                }
+                None => self.side = Some(line),
+            }
+        }
+    }
+
+    /// Answers what is decided, puts back what is not, and hands what was appended to the tail.
+    fn settle(&mut self, (line, flush, end): (Line, Flush, FlushEnd)) -> Line {
+        let settled = settle(flush, end, &mut self.producer, self.parts.epochs.current());
+        for (partition, batches) in settled.appended {
+            self.publish_to_tail(partition, batches);
+        }
+        settled.stale.iter().for_each(|partition| self.parts.tail.stale(*partition));
+        for submissions in settled.apart {
+            let (flush, deferred) = Flush::plan(submissions, &self.producer);
+            self.waiting.push_back(flush);
+            self.queue.push_front(deferred);
+        }
+        self.queue.push_front(settled.again);
+        line
+    }
+
+    /// Partitions whose calls on the second connection are not over: what is newer waits for them.
+    fn parked(&self) -> HashSet<PartitionId> {
+        self.waiting.iter().flat_map(Flush::partitions).chain(self.aside.iter().copied()).collect()
+    }
+
+    fn publish_to_tail(&self, partition: PartitionId, batches: Vec<Batch>) {
+        for batch in batches {
+            self.parts.tail.appended(partition, batch);
+        }
+    }
+}
+
+async fn finish(call: &mut Option<Call>) -> (Line, Flush, FlushEnd) {
+    match call {
+        Some(running) => {
+            let end = running.await;
+            *call = None;
+            end
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Keeps the order of publish streams: what was refused takes effect here, and what stands behind a refusal is refused too.
+fn in_order(submissions: Vec<Submission>) -> Vec<Submission> {
+    let mut kept = Vec::with_capacity(submissions.len());
+    for mut submission in submissions {
+        let refusal = match (submission.refusal.take(), &submission.chain) {
+            (Some(refusal), _) => Some(refusal),
+            (None, Some(chain)) => chain.admit(&submission.work).err(),
+            (None, None) => None,
+        };
+        match refusal {
+            Some(error) => submission.refuse(error),
+            None => kept.push(submission),
+        }
+    }
+    kept
+}

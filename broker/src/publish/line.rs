@@ -1,0 +1,111 @@
+//! A lane's connection: makes one call at a time, and makes it again until its outcome is known.
+
+use crate::domain::{Applied, Error, Reason};
+use crate::publish::flush::{Flush, FlushEnd};
+use crate::publish::lane::LaneParts;
+use crate::store::{Connection, append, error};
+use crate::telemetry::metrics;
+use std::time::{Duration, Instant};
+use tokio_postgres::Statement;
+
+/// How long a call is repeated before its submissions are told that nobody knows.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(20);
+/// How long a call that was never sent waits for a connection.
+const UNSENT_AFTER: Duration = Duration::from_secs(5);
+const BACKOFF: Duration = Duration::from_millis(50);
+
+/// A connection that is opened when needed.
+pub struct Line {
+    name: String,
+    parts: LaneParts,
+    open: Option<(Connection, Statement)>,
+}
+
+impl Line {
+    pub fn new(name: String, parts: LaneParts) -> Self {
+        Self { name, parts, open: None }
+    }
+
+    /// Makes the call until it is decisive, or until nobody could be asked for too long.
+    pub async fn call(mut self, flush: Flush, wait: bool) -> (Self, Flush, FlushEnd) {
+        let end = self.decide(&flush, wait).await;
+        (self, flush, end)
+    }
+
+    async fn decide(&mut self, flush: &Flush, wait: bool) -> FlushEnd {
+        let started = Instant::now();
+        let (runs, rows) = (flush.runs(), flush.rows());
+        let mut sent = false;
+        loop {
+            let epochs = self.parts.epochs.clone();
+            let problem = match self.connection().await {
+                Err(problem) => problem,
+                Ok((connection, statement)) => {
+                    sent = true;
+                    let warned = connection.warnings();
+                    let epoch = epochs.current();
+                    let asked = Instant::now();
+                    // A repeat waits for the lock that the lost call may still hold.
+                    let answer = append::append(connection, statement, epoch, wait, &runs, &rows).await;
+                    metrics::get().append_seconds.record(asked.elapsed());
+                    match answer {
+                        // With a warning the commit may not be where it should be (a cancelled wait for a standby): again.
+                        Ok(_) if connection.warnings() != warned => {
+                            Error::new(Reason::OutcomeUnknown, "the database committed with a warning")
+                        }
+                        Ok(verdicts) => {
+                            metrics::get().flush_events.record(flush.event_count() as f64);
+                            self.follow_epoch(&verdicts).await;
+                            return FlushEnd::Verdicts(verdicts);
+                        }
+                        Err(problem) if error::lost_connection(&problem) => error::outcome_unknown(problem),
+                        Err(problem) => {
+                            let refusal = error::from_postgres(problem);
+                            if refusal.reason() != Reason::ConcurrentChange {
+                                return FlushEnd::Refused(refusal.applied(Applied::No));
+                            }
+                            refusal
+                        }
+                    }
+                }
+            };
+            metrics::get().append_unknown.increment(u64::from(sent));
+            tracing::warn!(line = %self.name, ?problem, sent, "an append will be tried again");
+            if !sent && started.elapsed() > UNSENT_AFTER {
+                return FlushEnd::Refused(problem.applied(Applied::No));
+            }
+            if started.elapsed() > UNKNOWN_AFTER {
+                return FlushEnd::Unknown(error::outcome_unknown(problem));
+            }
+            if problem.reason() != Reason::ConcurrentChange {
+                self.open = None;
+                tokio::time::sleep(BACKOFF).await;
+            }
+        }
+    }
+
+    /// The call was told that its log epoch is over: learn the new one before the next call.
+    async fn follow_epoch(&mut self, verdicts: &[append::Verdict]) {
+        let over = verdicts.iter().any(|verdict| matches!(verdict.kind, append::VerdictKind::LogEpoch { .. }));
+        if let Some((connection, _)) = self.open.as_ref().filter(|_| over)
+            && self.parts.epochs.check(connection.client()).await.is_err()
+        {
+            self.open = None;
+        }
+    }
+
+    /// The open connection, or a new one: every new one compares the life of the database first.
+    async fn connection(&mut self) -> Result<&(Connection, Statement), Error> {
+        let usable = self.open.take().filter(|(connection, _)| !connection.is_closed());
+        let ready = match usable {
+            Some(ready) => ready,
+            None => {
+                let connection = self.parts.store.connect(&self.name).await?;
+                self.parts.epochs.check(connection.client()).await?;
+                let statement = append::prepare(&connection).await.map_err(error::unavailable)?;
+                (connection, statement)
+            }
+        };
+        Ok(self.open.insert(ready))
+    }
+}

@@ -1,0 +1,254 @@
+//! Publishing: authorize → admit → validate → route → lane.
+//!
+//! Promises: an acknowledgement follows the flushed commit; the events of a request for one partition are appended whole or not
+//! at all; a refusal says that nothing was applied. Never done here: delivering, or knowing about gRPC.
+
+pub mod chain;
+pub mod flush;
+pub mod gate;
+pub mod lane;
+pub mod line;
+pub mod plan;
+pub mod queue;
+pub mod settle;
+mod split;
+
+use crate::catalogue::Catalogue;
+use crate::domain::event::{Encoder, Event};
+use crate::domain::ids::{OrganizationId, PartitionId, StreamName};
+use crate::domain::stream::Stream;
+use crate::domain::{Applied, Error, Reason, Result};
+use crate::identity::{Granted, Publish};
+use crate::publish::chain::Chain;
+use crate::publish::lane::{Appended, LaneHandle, Submission};
+use crate::publish::plan::{Producer, Work};
+use crate::publish::split::{Part, split};
+use crate::publish::gate::DurabilityGate;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Memory is admitted in units of this many bytes.
+const UNIT: usize = 1_024;
+/// How long a request waits for memory before it is refused.
+const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+const BACKLOG_RETRY: Duration = Duration::from_millis(250);
+
+/// A request to append events to one stream. Events are canonical already; their sizes are checked here, against the stream.
+#[derive(Debug)]
+pub struct Request {
+    pub stream: StreamName,
+    pub events: Vec<Event>,
+    pub partition: Option<u32>,
+    pub producer: Option<Producer>,
+    pub routing_version: i64,
+    pub validate_only: bool,
+    pub after_refusal: bool,
+}
+
+/// The part of a request for one partition: which of its events, and what becomes of them.
+#[derive(Debug)]
+pub struct PartitionPart {
+    pub partition: u32,
+    /// Indexes into the request's events; None is all of them.
+    pub events: Option<Vec<u32>>,
+    pub outcome: Outcome,
+}
+
+/// What became of a part, or will.
+#[derive(Debug)]
+pub enum Outcome {
+    Validated,
+    Pending(oneshot::Receiver<Result<Appended>>),
+}
+
+impl Outcome {
+    /// Waits for the lane's answer; None when only validation was asked for.
+    pub async fn wait(self) -> Option<Result<Appended>> {
+        match self {
+            Outcome::Validated => None,
+            Outcome::Pending(receiver) => Some(receiver.await.unwrap_or_else(|_| {
+                Err(Error::new(Reason::OutcomeUnknown, "the broker stopped before the outcome was known")
+                    .applied(Applied::Unknown))
+            })),
+        }
+    }
+}
+
+/// Appends events for callers. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    catalogue: Catalogue,
+    lanes: Arc<[LaneHandle]>,
+    room: Arc<Semaphore>,
+    room_units: u32,
+    durability: DurabilityGate,
+    create_missing_streams: bool,
+    /// Where the next request without keys goes.
+    keyless: Arc<AtomicU32>,
+}
+
+impl Publisher {
+    /// `in_flight_bytes` bounds what is admitted and not yet appended.
+    pub fn new(
+        catalogue: Catalogue,
+        lanes: Vec<LaneHandle>,
+        in_flight_bytes: usize,
+        durability: DurabilityGate,
+        create_missing_streams: bool,
+    ) -> Self {
+        let room_units = (in_flight_bytes / UNIT).max(1) as u32;
+        let room = Arc::new(Semaphore::new(room_units as usize));
+        Self { catalogue, lanes: lanes.into(), room, room_units, durability, create_missing_streams, keyless: Arc::default() }
+    }
+
+    /// Queues a request; the answer has one part for each partition, in their order. Calls of one task keep their order per
+    /// partition. With a chain, a refusal takes its place in the order of the publish stream.
+    pub async fn publish(
+        &self,
+        granted: Granted<Publish>,
+        request: Request,
+        chain: Option<&Chain>,
+    ) -> Result<Vec<PartitionPart>> {
+        self.durability.check()?;
+        let stream = self.stream(granted.organization(), &request.stream).await?;
+        let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % stream.partition_count();
+        let order = Order { producer: request.producer, after_refusal: request.after_refusal, chain };
+        let (validate_only, routing_version) = (request.validate_only, routing_version(&stream, &request));
+        let parts = match split(&stream, request, keyless) {
+            Ok(parts) => parts,
+            Err(refused) => {
+                self.refuse_in_order(&stream, &refused.partitions, &refused.error, order).await;
+                return Err(refused.error);
+            }
+        };
+        let mut answers = Vec::with_capacity(parts.len());
+        for Part { index, partition, events, picked } in parts {
+            let outcome = if validate_only {
+                Outcome::Validated
+            } else {
+                let work = work(&stream, partition, events, routing_version, order);
+                Outcome::Pending(self.submit(work, order.chain).await)
+            };
+            answers.push(PartitionPart { partition: index, events: picked, outcome });
+        }
+        Ok(answers)
+    }
+
+    /// A request of a publish stream was refused before it could become one: what follows it must not overtake it. Without a
+    /// partition every partition of the stream is meant, because nobody knows where its events would have gone.
+    pub async fn refuse(
+        &self,
+        granted: Granted<Publish>,
+        stream: &str,
+        partition: Option<u32>,
+        producer: Option<Producer>,
+        error: &Error,
+        chain: &Chain,
+    ) {
+        let Ok(name) = StreamName::parse("stream", stream) else { return };
+        // No stream, no order to keep.
+        let Ok(stream) = self.catalogue.stream(granted.organization(), &name).await else { return };
+        let partitions: Vec<PartitionId> = match partition {
+            Some(index) => stream.partitions.get(index as usize).copied().into_iter().collect(),
+            None => stream.partitions.clone(),
+        };
+        let order = Order { producer, after_refusal: false, chain: Some(chain) };
+        self.refuse_in_order(&stream, &partitions, error, order).await;
+    }
+
+    async fn stream(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
+        match self.catalogue.stream(organization, name).await {
+            Err(error) if error.reason() == Reason::StreamNotFound && self.create_missing_streams => {
+                self.catalogue.create_missing(organization, name).await
+            }
+            found => found,
+        }
+    }
+
+    /// Sends markers that take the place of a refused request in the order of each partition.
+    async fn refuse_in_order(&self, stream: &Stream, partitions: &[PartitionId], error: &Error, order: Order<'_>) {
+        let Some(chain) = order.chain else { return };
+        for partition in partitions {
+            let marker = Submission {
+                work: work(stream, *partition, Vec::new(), 0, order),
+                reply: oneshot::channel().0,
+                permit: None,
+                chain: Some(chain.clone()),
+                refusal: Some(error.clone()),
+            };
+            self.lane(*partition).submit(marker).await;
+        }
+    }
+
+    async fn submit(&self, work: Work, chain: Option<&Chain>) -> oneshot::Receiver<Result<Appended>> {
+        let (reply, receiver) = oneshot::channel();
+        let lane = self.lane(work.partition);
+        let (permit, refusal) = match self.admit(work.bytes()).await {
+            Ok(permit) => (Some(permit), None),
+            // It is refused by the lane, in its place in the order.
+            Err(error) => (None, Some(error)),
+        };
+        lane.submit(Submission { work, reply, permit, chain: chain.cloned(), refusal }).await;
+        receiver
+    }
+
+    fn lane(&self, partition: PartitionId) -> &LaneHandle {
+        &self.lanes[partition.0 as usize % self.lanes.len()]
+    }
+
+    /// Room in memory for so many bytes; waits a while before it refuses.
+    async fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let units = (bytes.div_ceil(UNIT) as u32).clamp(1, self.room_units);
+        let room = self.room.clone().acquire_many_owned(units);
+        match tokio::time::timeout(ADMISSION_WAIT, room).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let limit = self.room_units as usize * UNIT;
+                Err(Error::new(
+                    Reason::PublishBacklogFull,
+                    format!("{limit} bytes wait to be appended already; nothing was applied"),
+                )
+                .fact("in_flight_bytes_max", limit)
+                .applied(Applied::No)
+                .retry_after(BACKLOG_RETRY))
+            }
+        }
+    }
+
+    /// Bytes admitted and not yet appended, about.
+    pub fn in_flight_bytes(&self) -> usize {
+        (self.room_units as usize - self.room.available_permits()) * UNIT
+    }
+}
+
+/// What keeps a request in the order of its producer and publish stream.
+#[derive(Clone, Copy)]
+struct Order<'a> {
+    producer: Option<Producer>,
+    after_refusal: bool,
+    chain: Option<&'a Chain>,
+}
+
+/// The version by which the partitions were chosen: the client's, or, when the broker chooses, the one that it chooses by. An
+/// explicit partition without one is not checked.
+fn routing_version(stream: &Stream, request: &Request) -> i64 {
+    if request.partition.is_some() { request.routing_version } else { stream.routing_version }
+}
+
+fn work(stream: &Stream, partition: PartitionId, events: Vec<Event>, routing_version: i64, order: Order<'_>) -> Work {
+    let bytes = events.iter().map(Event::size).sum();
+    let mut encoder = Encoder::with_capacity(events.len(), bytes);
+    events.iter().for_each(|event| encoder.push(event.fields()));
+    Work {
+        organization: stream.organization,
+        partition,
+        producer: order.producer,
+        routing_version,
+        events,
+        encoded: encoder.finish(),
+        alone: false,
+        after_refusal: order.after_refusal,
+    }
+}

@@ -1,0 +1,239 @@
+//! What goes into one flush, and what its verdicts mean. Pure: no async, no I/O, no clock.
+//!
+//! A flush has at most one run per producer and partition. Submissions of a producer whose sequences follow one another are
+//! merged into one run; one that does not follow waits for the next flush. Within a partition the events stand grouped by
+//! producer, each producer's in its order; every submission stands whole, in as many rows as it needs.
+
+use crate::domain::event::{Encoded, Encoder, Event};
+use crate::domain::ids::{OrganizationId, PartitionId};
+use crate::domain::limits::{ROW_BYTES_MAX, ROW_EVENTS_MAX};
+use crate::store::append::{Row, Run, RunPiece};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use uuid::Uuid;
+
+/// Idempotency of a submission, as the client numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub id: Uuid,
+    pub epoch: i32,
+    pub first_sequence: i64,
+}
+
+/// The events of one request for one partition.
+#[derive(Debug)]
+pub struct Work {
+    pub organization: OrganizationId,
+    pub partition: PartitionId,
+    /// None travels under the lane's own producer id.
+    pub producer: Option<Producer>,
+    /// 0 is not checked.
+    pub routing_version: i64,
+    pub events: Vec<Event>,
+    pub encoded: Encoded,
+    /// Must not be merged with others: an earlier flush found it half-known.
+    pub alone: bool,
+    /// On a publish stream without a producer: the client knows of the refusal before it.
+    pub after_refusal: bool,
+}
+
+impl Work {
+    pub fn bytes(&self) -> usize {
+        self.encoded.bytes.len()
+    }
+}
+
+/// The producer under which a lane sends events that have none: dense sequences per partition, so that the lane's own retry
+/// after a lost connection never duplicates them.
+#[derive(Debug)]
+pub struct LaneProducer {
+    pub id: Uuid,
+    next: HashMap<PartitionId, i64>,
+}
+
+impl LaneProducer {
+    pub fn new() -> Self {
+        Self { id: Uuid::new_v4(), next: HashMap::new() }
+    }
+
+    fn next(&self, partition: PartitionId) -> i64 {
+        self.next.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// The events were appended: the numbers are used up.
+    pub fn advance(&mut self, partition: PartitionId, end: i64) {
+        self.next.insert(partition, end);
+    }
+}
+
+/// One run of a flush and the submissions in it, by index.
+#[derive(Debug)]
+pub struct PlannedRun {
+    pub run: Run,
+    pub works: Vec<usize>,
+}
+
+/// One row of a flush: pieces of submissions, in order.
+#[derive(Debug)]
+pub struct PlannedRow {
+    pub partition: PartitionId,
+    pub encoded: Encoded,
+    pub size_bytes: usize,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    /// Index of the planned run, and of the submission within the flush.
+    run: usize,
+    work: usize,
+    events: Range<usize>,
+    first_sequence: i64,
+}
+
+/// One flush: the runs and rows of a call, partitions in ascending order.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub runs: Vec<PlannedRun>,
+    pub rows: Vec<PlannedRow>,
+    /// Submissions that have to wait for the next flush, in order.
+    pub deferred: Vec<usize>,
+}
+
+/// Plans a flush of `works`, in the order in which they arrived.
+pub fn plan(works: &[&Work], lane: &LaneProducer) -> Plan {
+    let mut partitions: BTreeMap<PartitionId, Vec<PlannedRun>> = BTreeMap::new();
+    let mut blocked: HashSet<(PartitionId, Uuid)> = HashSet::new();
+    let mut deferred = Vec::new();
+    for (index, work) in works.iter().enumerate() {
+        let producer = work.producer.unwrap_or(Producer { id: lane.id, epoch: 0, first_sequence: i64::MIN });
+        let runs = partitions.entry(work.partition).or_default();
+        let open = runs.iter_mut().find(|planned| planned.run.producer == producer.id);
+        if blocked.contains(&(work.partition, producer.id)) {
+            deferred.push(index);
+        } else if let Some(planned) = open {
+            if merges(planned, work, producer, works) {
+                planned.run.event_count += work.events.len() as i32;
+                planned.works.push(index);
+            } else {
+                blocked.insert((work.partition, producer.id));
+                deferred.push(index);
+            }
+        } else {
+            let anonymous = work.producer.is_none();
+            let first_sequence = if anonymous { lane.next(work.partition) } else { producer.first_sequence };
+            let run = Run {
+                organization: work.organization,
+                partition: work.partition,
+                producer: producer.id,
+                epoch: producer.epoch,
+                first_sequence,
+                event_count: work.events.len() as i32,
+                routing_version: work.routing_version,
+            };
+            runs.push(PlannedRun { run, works: vec![index] });
+        }
+    }
+    let runs: Vec<PlannedRun> = partitions.into_values().flatten().collect();
+    let rows = rows(&runs, works);
+    Plan { runs, rows, deferred }
+}
+
+/// Whether a submission goes on where a run ends.
+fn merges(planned: &PlannedRun, work: &Work, producer: Producer, works: &[&Work]) -> bool {
+    let run = &planned.run;
+    let follows = work.producer.is_none()
+        || (producer.epoch == run.epoch && producer.first_sequence == run.first_sequence + i64::from(run.event_count));
+    let alone = work.alone || planned.works.iter().any(|&index| works[index].alone);
+    follows && !alone && work.routing_version == run.routing_version
+}
+
+/// Cuts the runs into rows of bounded size. An event that is larger than a row stands in one of its own.
+fn rows(runs: &[PlannedRun], works: &[&Work]) -> Vec<PlannedRow> {
+    let mut rows = Vec::new();
+    let mut open: Option<(PartitionId, Vec<Piece>, usize, usize)> = None;
+    for (run_index, planned) in runs.iter().enumerate() {
+        let mut sequence = planned.run.first_sequence;
+        for &work_index in &planned.works {
+            let encoded = &works[work_index].encoded;
+            for event in 0..works[work_index].events.len() {
+                let size = (encoded.ends[event] - encoded.start_of(event)) as usize;
+                let fits = open.as_ref().is_some_and(|(partition, _, events, bytes)| {
+                    *partition == planned.run.partition && *events < ROW_EVENTS_MAX && bytes + size <= ROW_BYTES_MAX
+                });
+                if !fits && let Some(done) = open.replace((planned.run.partition, Vec::new(), 0, 0)) {
+                    rows.push(close_row(done, works));
+                }
+                let (_, pieces, events, bytes) = open.get_or_insert((planned.run.partition, Vec::new(), 0, 0));
+                match pieces.last_mut() {
+                    Some(piece) if piece.work == work_index && piece.events.end == event => piece.events.end += 1,
+                    _ => pieces.push(Piece {
+                        run: run_index,
+                        work: work_index,
+                        events: event..event + 1,
+                        first_sequence: sequence,
+                    }),
+                }
+                *events += 1;
+                *bytes += size;
+                sequence += 1;
+            }
+        }
+    }
+    rows.extend(open.map(|done| close_row(done, works)));
+    rows
+}
+
+fn close_row((partition, pieces, events, bytes): (PartitionId, Vec<Piece>, usize, usize), works: &[&Work]) -> PlannedRow {
+    let encoded = match pieces.as_slice() {
+        // One submission, whole: its encoding is the row's.
+        [piece] if piece.events == (0..works[piece.work].events.len()) => works[piece.work].encoded.clone(),
+        pieces => {
+            let mut encoder = Encoder::with_capacity(events, bytes);
+            pieces.iter().for_each(|piece| encoder.extend(&works[piece.work].encoded, piece.events.clone()));
+            encoder.finish()
+        }
+    };
+    PlannedRow { partition, encoded, size_bytes: bytes, pieces }
+}
+
+impl PlannedRow {
+    /// The row as the append wants it.
+    pub fn to_row<'a>(&self, plan: &Plan, works: &[&'a Work]) -> Row<'a> {
+        let mut events = Vec::with_capacity(self.encoded.ends.len());
+        let mut pieces: Vec<RunPiece> = Vec::new();
+        for piece in &self.pieces {
+            events.extend(works[piece.work].events[piece.events.clone()].iter());
+            let run = &plan.runs[piece.run].run;
+            let count = piece.events.len() as i32;
+            match pieces.last_mut() {
+                Some(last) if last.producer == run.producer => last.event_count += count,
+                _ => pieces.push(RunPiece {
+                    producer: run.producer,
+                    epoch: run.epoch,
+                    first_sequence: piece.first_sequence,
+                    event_count: count,
+                }),
+            }
+        }
+        Row { partition: self.partition, size_bytes: self.size_bytes, crc: self.encoded.crc(), events, pieces }
+    }
+}
+
+/// Cuts what a duplicate run's events stand at into the part of one submission: `skip` events of the run come before it.
+pub fn cut_ranges(ranges: &[(i64, i32)], skip: i64, count: i64) -> Vec<(i64, i32)> {
+    let mut position = 0i64;
+    let mut cut = Vec::new();
+    for &(base, length) in ranges {
+        let (start, end) = (skip.max(position), (skip + count).min(position + i64::from(length)));
+        if start < end {
+            cut.push((base + start - position, (end - start) as i32));
+        }
+        position += i64::from(length);
+    }
+    cut
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

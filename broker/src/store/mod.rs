@@ -1,0 +1,127 @@
+//! The only room with SQL.
+//!
+//! Free functions over a connection, tenant first. Hot data is reached through the schema's functions, which check the
+//! organization of every input; cold data by plain SQL inside [`Store::tenant`], where row-level security knows the
+//! organization. Writers that must not share a connection (lanes, the wake-up) open their own with [`Store::connect`].
+
+pub mod append;
+pub mod columns;
+pub mod connect;
+pub mod durability;
+pub mod epoch;
+pub mod error;
+pub mod keys;
+pub mod log;
+pub mod membership;
+pub mod migrate;
+pub mod progress;
+pub mod streams;
+
+pub use connect::{Connection, DatabaseUrl};
+
+use crate::domain::ids::OrganizationId;
+use crate::domain::{Error, Result};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use std::time::{Duration, Instant};
+use tokio_postgres::{GenericClient, Transaction};
+
+/// A handle on the database: a pool for short reads and administration, and the way to connections of one's own. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    url: DatabaseUrl,
+}
+
+/// A pooled connection.
+pub type Pooled = deadpool_postgres::Object;
+
+impl Store {
+    /// Prepares a pool of at most `pool_size` connections; nothing is opened yet. `wait` bounds how long a caller waits for one.
+    pub fn new(url: DatabaseUrl, pool_size: usize, wait: Duration) -> Result<Self> {
+        let manager = Manager::from_config(
+            url.config().clone(),
+            url.tls()?,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let act_as_broker = Hook::async_fn(|client, _| {
+            Box::pin(async move {
+                client.batch_execute(connect::SESSION_SETUP).await.map_err(HookError::Backend)?;
+                Ok(())
+            })
+        });
+        let pool = Pool::builder(manager)
+            .max_size(pool_size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(wait))
+            .create_timeout(Some(wait))
+            .recycle_timeout(Some(wait))
+            .post_create(act_as_broker)
+            .build()
+            .map_err(Error::internal)?;
+        Ok(Self { pool, url })
+    }
+
+    /// A pooled connection, acting as the broker's role.
+    pub async fn conn(&self) -> Result<Pooled> {
+        let asked = Instant::now();
+        let connection = self.pool.get().await.map_err(error::from_pool);
+        crate::telemetry::metrics::get().pool_wait_seconds.record(asked.elapsed());
+        connection
+    }
+
+    /// A connection of one's own, not from the pool.
+    pub async fn connect(&self, name: &str) -> Result<Connection> {
+        connect::connect(&self.url, name).await
+    }
+
+    /// Where the database is, for people: no password.
+    pub fn describe(&self) -> String {
+        self.url.describe()
+    }
+
+    pub fn url(&self) -> &DatabaseUrl {
+        &self.url
+    }
+
+    /// Runs `work` in a transaction of one organization: row-level security shows its rows and no others. A lost race
+    /// (serialization, deadlock) is tried again, a few times; dropping the future rolls back.
+    pub async fn tenant<T, F>(&self, organization: OrganizationId, work: F) -> Result<T>
+    where
+        F: AsyncFn(&Transaction<'_>) -> Result<T>,
+    {
+        let mut attempts = 3;
+        loop {
+            attempts -= 1;
+            let mut client = self.conn().await?;
+            let transaction = client.transaction().await.map_err(error::from_postgres)?;
+            transaction
+                .execute(
+                    "select set_config('eventflow.organization_id', $1, true)",
+                    &[&organization.0.to_string()],
+                )
+                .await
+                .map_err(error::from_postgres)?;
+            let outcome = match work(&transaction).await {
+                Ok(value) => transaction.commit().await.map_err(error::from_commit).map(|()| value),
+                Err(error) => {
+                    // A rollback that fails leaves a broken connection, which the pool throws away.
+                    let _ = transaction.rollback().await;
+                    Err(error)
+                }
+            };
+            match outcome {
+                Err(error) if error.reason() == crate::domain::Reason::ConcurrentChange && attempts > 0 => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Closes the pool: later calls fail at once.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// What the functions of this room take: a connection (`&**pooled`) or a transaction.
+pub trait Client: GenericClient {}
+impl<T: GenericClient> Client for T {}

@@ -1,0 +1,15 @@
+-- The name after which the page starts is empty for the first page; every name is greater. A null stream is all of them.
+with page as materialized (
+    select * from eventflow.consumer_group
+    where organization_id = $1 and name > $2 and ($3::bigint is null or stream_id = $3)
+    order by name limit $4
+)
+select g.group_id, g.organization_id, g.name, g.stream_id, s.name as stream, g.description, g.on_truncated, g.drain_ms,
+       g.labels::text as labels,
+       (extract(epoch from g.created_at) * 1000000)::bigint as created_at,
+       (extract(epoch from g.updated_at) * 1000000)::bigint as updated_at,
+       coalesce(m.generation, 0) as generation, coalesce(m.paused, false) as paused, coalesce(m.members, 0) as members
+from page g
+join eventflow.stream s using (stream_id)
+left join eventflow.group_summary_v1($1, array(select group_id from page)) m on m.group_id = g.group_id
+order by g.name

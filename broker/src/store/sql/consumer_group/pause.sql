@@ -1,0 +1,1 @@
+select eventflow.pause_v1($1, $2, $3)

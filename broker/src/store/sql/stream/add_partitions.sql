@@ -1,0 +1,1 @@
+select eventflow.add_partitions_v1($1, $2, $3, $4)

@@ -1,0 +1,1 @@
+select eventflow.drop_partitions_v1($1, $2)
