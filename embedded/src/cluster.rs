@@ -98,6 +98,16 @@ impl Cluster {
         self.start()
     }
 
+    /// SIGSTOP to every process of the server, for tests of what a silent database does to others.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.server.as_mut().map_or(Ok(()), Server::freeze)
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&mut self) -> Result<()> {
+        self.server.as_mut().map_or(Ok(()), Server::thaw)
+    }
+
     /// The server's process id while it runs.
     pub fn pid(&mut self) -> Option<u32> {
         self.server.as_mut()?.pid()

@@ -11,6 +11,7 @@
 //! the server then stays until it is stopped, and [`dies_with_parent`] says so.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,12 +108,15 @@ fn setpriv(postgres: &Path, user: Option<ServiceUser>) -> Option<Command> {
     command
         .args(["/bin/sh", "-c", "test \"$PPID\" = \"$0\" && exec \"$@\""])
         .arg(std::process::id().to_string())
-        .arg(postgres);
+        .arg(postgres)
+        // As for the guard: Ctrl-C in the terminal is not for the server.
+        .process_group(0);
     Some(command)
 }
 
 fn bare(postgres: &Path, user: Option<ServiceUser>) -> Command {
     let mut command = Command::new(postgres);
+    command.process_group(0);
     run_as(&mut command, user);
     command
 }
@@ -123,10 +127,7 @@ fn become_postgres(args: &[OsString]) -> String {
         return "it was started by hand: it is not a command".to_owned();
     };
     match prepare(parent, user) {
-        Ok(()) => {
-            use std::os::unix::process::CommandExt;
-            Command::new(postgres).args(rest).exec().to_string()
-        }
+        Ok(()) => Command::new(postgres).args(rest).exec().to_string(),
         Err(reason) => reason,
     }
 }

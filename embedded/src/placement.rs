@@ -11,7 +11,6 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::directory_lock::DirectoryLock;
 use crate::service_user::run_as;
@@ -90,10 +89,10 @@ fn relocate(requested: PathBuf, root: &Path) -> Result<Placement> {
     if !pointer.exists() && actual.exists() {
         // Not from under a live one: its directory was deleted, but it still runs.
         let _unused = DirectoryLock::take(&actual)?;
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs());
-        let aside = actual.with_extension(format!("set-aside-{seconds}"));
+        let aside = (1..)
+            .map(|number| actual.with_extension(format!("set-aside-{number}")))
+            .find(|aside| !aside.exists())
+            .unwrap_or_else(|| actual.with_extension("set-aside"));
         fs::rename(&actual, &aside).map_err(Error::at("set aside", &actual))?;
         set_aside = Some(aside);
     }

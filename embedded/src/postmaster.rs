@@ -84,6 +84,15 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
     }
 }
 
+/// Stops a process and waits until it stands still, or is gone. Where there is no `/proc`, does not wait.
+pub(crate) fn freeze(pid: u32) -> Result<()> {
+    signal(pid, Signal::STOP)?;
+    while matches!(stat(pid), Some((_, state, _)) if !matches!(state, 'T' | 't' | 'Z' | 'X')) {
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
 /// A zombie counts as dead: it holds nothing, and in a container nobody may ever collect it.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let Some(target) = as_pid(pid) else {

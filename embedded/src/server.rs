@@ -122,6 +122,30 @@ impl Server {
         self.kill_all()
     }
 
+    /// SIGSTOP to every process of the server; returns when all of them stand still.
+    pub(crate) fn freeze(&mut self) -> Result<()> {
+        let Some(pid) = self.pid() else {
+            return Ok(());
+        };
+        // The parent first, so that it can make no process that escapes the list.
+        postmaster::freeze(pid)?;
+        for child in postmaster::children(pid) {
+            postmaster::freeze(child)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&mut self) -> Result<()> {
+        let Some(pid) = self.pid() else {
+            return Ok(());
+        };
+        for process in postmaster::children(pid).into_iter().chain([pid]) {
+            postmaster::signal(process, Signal::CONT)?;
+        }
+        Ok(())
+    }
+
     fn ended_within(&mut self, grace: Duration) -> bool {
         let began = Instant::now();
         while self.pid().is_some() {
@@ -133,12 +157,11 @@ impl Server {
         true
     }
 
-    /// Freezes the server first, so that it can make no process that escapes the list.
     fn kill_all(&mut self) -> Result<()> {
         let Some(pid) = self.pid() else {
             return Ok(());
         };
-        postmaster::signal(pid, Signal::STOP)?;
+        self.freeze()?;
         let children = postmaster::children(pid);
         for pid in children.iter().copied().chain([pid]) {
             postmaster::signal(pid, Signal::KILL)?;

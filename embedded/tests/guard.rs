@@ -1,6 +1,10 @@
 //! Whatever happens to the process that started it, no Postgres is left behind, and the data is.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and the helper is told its directory by the environment"
+)]
 
 mod support;
 

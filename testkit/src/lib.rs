@@ -1,1 +1,41 @@
-//! (placeholder)
+//! What tests stand on: databases, clusters, fault proxies and processes. Unpublished.
+//!
+//! - [`Database`]: a migrated database of its own for each test, cloned from a template, dropped afterwards.
+//! - [`OwnCluster`]: a Postgres of its own, for tests that stop, freeze, kill or fail it over.
+//! - [`TcpProxy`]: any TCP or unix-socket upstream behind delays, throttles, stalls, cuts and refusals.
+//! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
+//! - [`Process`]: a program under test, its output awaited line by line, its signals sent.
+//!
+//! All of it waits on signals, never on sleeps, and panics with a sentence when the ground it stands on fails:
+//! a test has nobody to hand such an error to.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the kit is no part of a broker: it has neither its task set nor its configuration"
+)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod database;
+mod migrated;
+mod own_cluster;
+mod pg_proxy;
+mod ports;
+mod process;
+mod server;
+mod sql;
+mod tcp_proxy;
+mod template;
+mod upstream;
+mod within;
+
+pub use database::Database;
+pub use own_cluster::OwnCluster;
+pub use pg_proxy::{Action, Counts, Match, PgProxy, Rule, Step};
+pub use ports::{free_port, free_ports, listener};
+pub use process::{Output, Process, Signal, built_binary};
+pub use server::{DATABASE_URL, Server};
+pub use tcp_proxy::{Counters, Direction, ProxyHandle, TcpProxy};
+pub use upstream::Upstream;
+pub use within::{PATIENCE, within};
+
+pub use eventflow_embedded::{Connection, Settings, Stop};

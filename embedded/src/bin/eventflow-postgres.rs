@@ -4,6 +4,11 @@
 //! without a command it prints the URL and waits until its standard input closes. Then it stops the cluster.
 //! However it ends, its Postgres ends with it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program without configuration: it passes on what its environment says"
+)]
+
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::{Command, ExitCode};

@@ -1,5 +1,9 @@
 //! What the tests of this crate share: a directory the server's user can reach, options, and one query by `psql`.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "each test binary uses its own part, and PATH is the test's own"
+)]
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
