@@ -24,15 +24,9 @@ impl Database {
                 "``",
                 "must be set, best as EVENTFLOW_DATABASE_URL",
             );
-        } else if !["postgres://", "postgresql://"]
-            .iter()
-            .any(|scheme| url.starts_with(scheme))
-        {
-            reader.refuse(
-                "database.url",
-                "(hidden)",
-                "must start with `postgres://` or `postgresql://`",
-            );
+        } else if !is_connection_string(&url) {
+            let allowed = "must be `postgres://…` or `host=… user=…`";
+            reader.refuse("database.url", "(hidden)", allowed);
         }
         Self {
             url,
@@ -42,6 +36,14 @@ impl Database {
             allow_unsafe_durability: reader.flag("database.allow_unsafe_durability"),
         }
     }
+}
+
+/// Roughly; the parser of the `store` room has the last word.
+fn is_connection_string(text: &str) -> bool {
+    let is_url = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    is_url || (text.contains('=') && !text.contains("://"))
 }
 
 impl fmt::Debug for Database {

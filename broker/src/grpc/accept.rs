@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 const HALF_OPEN_MAX: usize = 512;
 /// How long an aged connection may finish what runs on it.
 const AGE_GRACE: Duration = Duration::from_secs(60);
-/// How long trailers and GOAWAY may take to leave.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the last answers and GOAWAY may take to leave.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
@@ -194,11 +194,7 @@ impl Acceptor {
 
     /// HTTP until the peer goes, or is told to.
     async fn talk(&self, stream: Prefixed<TcpStream>, address: SocketAddr) -> Result<()> {
-        let peer = Peer {
-            address,
-            going: CancellationToken::new(),
-            ended: CancellationToken::new(),
-        };
+        let peer = Peer::new(address);
         let service = service_fn(|request: Request<Incoming>| {
             let answer = self.door.clone().answer(request, peer.clone());
             async { Ok::<_, Infallible>(answer.await) }
@@ -218,16 +214,13 @@ impl Acceptor {
             () = sleep(self.options.age_grace) => {}
             () = self.closing.cancelled() => {}
         }
-        // Streams that are still open end with a status that says to try again; unary calls finish.
+        // Streams that are still open end with a status that says to try again; unary calls finish. A peer that does not
+        // answer is not waited for: once nothing runs, only what was said has to leave.
         peer.ended.cancel();
-        let patience = if self.closing.is_cancelled() {
-            Duration::MAX
-        } else {
-            LAST_WORDS
-        };
-        match timeout(patience, connection).await {
-            Ok(end) => closed(end),
-            Err(_) => Ok(()),
+        peer.calls.close();
+        tokio::select! {
+            end = connection => closed(end),
+            () = async { peer.calls.wait().await; sleep(LAST_WORDS).await } => Ok(()),
         }
     }
 }

@@ -155,9 +155,11 @@ mod tests {
                 .get_details_bad_request()
                 .expect("bad request")
                 .field_violations;
+            assert_eq!(fields.len(), 1);
+            let field = &fields[0];
             assert_eq!(
-                fields,
-                [FieldViolation::new("events[3].key", "is too long")]
+                (field.field.as_str(), field.description.as_str()),
+                ("events[3].key", "is too long")
             );
 
             let inside = to_error_status(&error);

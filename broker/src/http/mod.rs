@@ -7,6 +7,7 @@ mod pages;
 use crate::{
     domain::{Error, Result},
     runtime::{Kind, Readiness, Tasks},
+    telemetry::metrics,
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +15,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 /// A handful of probes and scrapers; more is a mistake or an attack.
@@ -29,9 +30,15 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 pub async fn run(listener: TcpListener, readiness: Readiness, tasks: Tasks) -> Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stopping = tasks.stopping();
+    let mut upkeep = interval(metrics::UPKEEP_INTERVAL);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            // Whoever shows the metrics also keeps them small.
+            _ = upkeep.tick() => {
+                metrics::upkeep();
+                continue;
+            }
             () = stopping.cancelled() => return Ok(()),
         };
         match accepted {

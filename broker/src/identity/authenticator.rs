@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     domain::{Error, Reason, Result, access::Scope, ids::OrganizationId},
-    store::keys::{self, StoredKey},
+    store::{
+        Store,
+        keys::{self, StoredKey},
+    },
 };
-use deadpool_postgres::Pool;
 use http::{HeaderMap, header::AUTHORIZATION};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
@@ -26,7 +28,7 @@ const UNKNOWN_MAX: usize = 1_000;
 
 /// Where keys are looked up.
 pub enum KeySource {
-    Postgres(Pool),
+    Postgres(Store),
     /// Exactly these keys, for servers without a database.
     Listed(HashMap<KeyId, StoredKey>),
 }
@@ -79,17 +81,7 @@ impl Authenticator {
     async fn find(&self, id: KeyId) -> Result<Option<StoredKey>> {
         match &self.source {
             KeySource::Listed(keys) => Ok(keys.get(&id).cloned()),
-            KeySource::Postgres(pool) => {
-                let client = pool.get().await.map_err(|error| {
-                    Error::new(
-                        Reason::DatabaseUnavailable,
-                        "the API key cannot be checked: Postgres cannot be reached",
-                    )
-                    .retry_after(Duration::from_secs(1))
-                    .source(error)
-                })?;
-                keys::find(&**client, id.as_str()).await
-            }
+            KeySource::Postgres(store) => keys::find(&**store.conn().await?, id.as_str()).await,
         }
     }
 }

@@ -39,7 +39,7 @@ use http_body::Body as HttpBody;
 use methods::{Kind, Method, Methods};
 use observe::Observed;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
 use tower::Service;
 use tracing::Instrument;
@@ -52,6 +52,19 @@ pub struct Peer {
     pub going: CancellationToken,
     /// Fires when whatever is still open is ended for it.
     pub ended: CancellationToken,
+    /// The calls that run on the connection.
+    pub calls: TaskTracker,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            going: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            calls: TaskTracker::new(),
+        }
+    }
 }
 
 /// Everything between HTTP and the services.
@@ -152,8 +165,10 @@ impl Door {
                 let caller = self
                     .authenticator
                     .authenticate(request.headers(), call.id().text())
-                    .await?;
-                request.extensions_mut().insert(caller);
+                    .await;
+                request
+                    .extensions_mut()
+                    .insert(caller.map_err(|error| error.applied(Applied::No))?);
             }
             self.serve(request).await
         })

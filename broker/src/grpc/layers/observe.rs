@@ -4,7 +4,7 @@ use super::{AnswerBody, Kind, Method, Peer, RequestId, methods::Found, request_i
 use http::Response;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 use tonic::{Code, body::Body};
 use tracing::Span;
 
@@ -15,6 +15,8 @@ pub(super) struct Observed {
     span: Span,
     begun: Instant,
     permit: Option<OwnedSemaphorePermit>,
+    /// Tells the connection that a call runs on it.
+    _running: TaskTrackerToken,
     ended: bool,
 }
 
@@ -33,6 +35,7 @@ impl Observed {
             span,
             begun: Instant::now(),
             permit: None,
+            _running: peer.calls.token(),
             ended: false,
         }
     }

@@ -116,7 +116,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         status.add_header(&mut headers).expect("headers");
         let id = RequestId::of(&HeaderMap::from_iter([(
-            super::super::request_id::HEADER,
+            crate::grpc::layers::request_id::HEADER,
             "id-1".parse().expect("header"),
         )]));
         let code = complete(&mut headers, &id, true);
