@@ -1,12 +1,12 @@
 //! A connection as the generated clients want it, with the credential on every call and the message limits set.
 
 use eventflow_proto::v1::{
-    consumer_group_service_client::ConsumerGroupServiceClient,
+    PublishRequest, PublishResponse, consumer_group_service_client::ConsumerGroupServiceClient,
     consumer_service_client::ConsumerServiceClient, log_service_client::LogServiceClient,
-    stream_service_client::StreamServiceClient,
+    publisher_service_client::PublisherServiceClient, stream_service_client::StreamServiceClient,
 };
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
@@ -62,6 +62,15 @@ impl Transport {
         tonic::client::Grpc::new(self.0.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        request: PublishRequest,
+    ) -> Result<Response<PublishResponse>, Status> {
+        PublisherServiceClient::new(self.0.clone())
+            .publish(request)
+            .await
     }
 
     pub(crate) fn consumers(&self) -> ConsumerServiceClient<Authorized> {

@@ -1,11 +1,25 @@
 //! Options of a producer.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use super::Producer;
+use eventflow_proto::{
+    limits::{EVENT_BYTES_MAX, PARTITIONS_MAX, PRODUCER_IN_FLIGHT_MAX, REQUEST_EVENTS_MAX},
+    v1,
+};
+use tokio::sync::{Notify, Semaphore};
+
+use super::{
+    Handle, Producer, Shared,
+    intake::{Intake, Routing, Sizes},
+    sender::Sender,
+};
 use crate::{
     client::Client,
-    error::{Error, Result},
+    connection::Transport,
+    error::{Error, ErrorKind, Result},
 };
 
 /// Builds a [`Producer`]. From [`Client::producer`].
@@ -33,7 +47,7 @@ impl ProducerBuilder {
         }
     }
 
-    /// Bytes of events that may be on their way; more make `send` wait. Default 32 MiB.
+    /// Bytes of events that may be on their way; more make `send` wait. Default 32 MiB, at least 6 MiB.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self
@@ -63,11 +77,101 @@ impl ProducerBuilder {
         self
     }
 
-    /// Looks the stream up and starts the producer.
+    /// Looks the stream up and starts the producer. Where brokers make missing streams on first publish (`eventflow dev`),
+    /// this makes it.
     ///
     /// # Errors
     /// `STREAM_NOT_FOUND`, `INVALID_OPTIONS`, or why no broker answers.
     pub async fn build(self) -> Result<Producer> {
-        Err(Error::closed("producer"))
+        self.check()?;
+        let routing = match routing(&self.client, &self.stream).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                knock(&self.client, &self.stream).await.map_err(|_| error)?;
+                routing(&self.client, &self.stream).await?
+            }
+            routing => routing?,
+        };
+        let sizes = Sizes {
+            batch_events: self.batch_events,
+            batch_bytes: self.batch_bytes,
+            delivery_timeout: self.delivery_timeout,
+        };
+        let shared = Arc::new(Shared {
+            stream: self.stream.into(),
+            sizes,
+            max_event_bytes: routing.max_event_bytes,
+            intake: Mutex::new(Intake::new(routing, sizes)),
+            memory: Semaphore::new(self.memory_bytes),
+            wake: Notify::new(),
+            settled: Notify::new(),
+        });
+        let tasks = self.client.tasks().clone();
+        let stop = tasks.stop.child_token();
+        let sender = Sender::new(
+            self.client,
+            Arc::clone(&shared),
+            stop.clone(),
+            self.in_flight_per_partition,
+        );
+        tasks.tracker.spawn(sender.run());
+        Ok(Producer(Arc::new(Handle { shared, stop })))
     }
+
+    fn check(&self) -> Result<()> {
+        let limits: [(&str, usize, usize, usize); 4] = [
+            (
+                "memory_bytes",
+                self.memory_bytes,
+                2 * EVENT_BYTES_MAX,
+                16 * 1024 * 1024 * 1024,
+            ),
+            ("batch_events", self.batch_events, 1, REQUEST_EVENTS_MAX),
+            ("batch_bytes", self.batch_bytes, 1, EVENT_BYTES_MAX),
+            (
+                "in_flight_per_partition",
+                self.in_flight_per_partition,
+                1,
+                PRODUCER_IN_FLIGHT_MAX,
+            ),
+        ];
+        for (name, value, min, max) in limits {
+            if !(min..=max).contains(&value) {
+                return Err(Error::invalid_options(format!(
+                    "`{name}` is {value}; it must be from {min} to {max}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the stream is partitioned now.
+pub(super) async fn routing(client: &Client, stream: &str) -> Result<Routing> {
+    let stream = client.streams().get(stream).await?;
+    if stream.partitions == 0 || stream.partitions > PARTITIONS_MAX {
+        return Err(Error::protocol(format!(
+            "stream `{}` has {} partitions",
+            stream.name, stream.partitions
+        )));
+    }
+    Ok(Routing {
+        partitions: stream.partitions,
+        version: stream.routing_version,
+        max_event_bytes: stream.max_event_bytes as usize,
+    })
+}
+
+/// Publishes nothing to a stream that may not exist: a broker that makes streams on first publish makes it.
+async fn knock(client: &Client, stream: &str) -> Result<()> {
+    let request = v1::PublishRequest {
+        stream: stream.to_owned(),
+        events: vec![v1::Event::default()],
+        validate_only: true,
+        ..v1::PublishRequest::default()
+    };
+    let call = |broker: Transport| {
+        let request = request.clone();
+        async move { broker.publish(request).await }
+    };
+    client.unary(call).await.map(drop)
 }

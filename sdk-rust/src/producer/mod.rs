@@ -7,30 +7,129 @@
 //! let producer = client.producer("orders").build().await?;
 //! for total in 0..1_000 {
 //!     // Waits only when 32 MiB are on their way. The receipt may be dropped: `close` tells of failures.
-//!     producer.send(Event::new(format!("{total}")).with_key("customer-7")).await?;
+//!     let _ = producer.send(Event::new(format!("{total}")).with_key("customer-7")).await?;
 //! }
 //! producer.close().await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # From `send` to receipt
+//!
+//! `send` encodes the event into the [intake](intake), by partition. The [sender](sender), one task, moves what has gathered
+//! to the partition's [sequencer](sequencer), which gives it its numbers, and on to a `PublishStream`. Answers settle whole
+//! [parcels](parcel), which wakes the [receipts](receipt).
+//!
+//! **Invariant:** events of one partition are appended in the order of their `send`s, each at most once, through any
+//! sequence of refusals, lost connections and brokers.
 
 mod builder;
+mod intake;
+mod lanes;
+mod parcel;
 mod receipt;
+mod request;
+mod reroute;
+mod sender;
+mod sequencer;
+#[cfg(test)]
+mod sequencer_model;
+mod validate;
+mod verdict;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use eventflow_proto::v1;
+use prost::{Message, encoding::encoded_len_varint};
+use tokio::{
+    sync::{Notify, Semaphore, TryAcquireError},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
 
 pub use builder::ProducerBuilder;
 pub use receipt::Receipt;
 
 use crate::{
-    error::{Error, Result},
+    convert::event_to_wire,
+    error::{Applied, Error, ErrorKind, Result, reason},
     event::Event,
+    producer::{
+        intake::{Intake, Sizes},
+        parcel::Parcel,
+    },
 };
+
+/// Memory of an event beside its bytes.
+const EVENT_OVERHEAD: usize = 16;
 
 /// Publishes events to one stream. Cheap to clone; clones share everything.
 ///
 /// Idempotent: an event is appended once, whatever connections break. Events of one key are appended in the order of their
 /// `send`s. Dropping the last clone stops at once and fails what is still on its way; [`Producer::close`] drains.
 #[derive(Clone)]
-pub struct Producer {}
+pub struct Producer(Arc<Handle>);
+
+/// Stops the sender when the last clone goes.
+struct Handle {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What senders of events and the sending task share.
+struct Shared {
+    stream: Arc<str>,
+    sizes: Sizes,
+    max_event_bytes: usize,
+    intake: Mutex<Intake>,
+    /// Bytes of events that may still be taken.
+    memory: Semaphore,
+    /// The sender has something to look at.
+    wake: Notify,
+    /// The fate of some events has become known.
+    settled: Notify,
+}
+
+impl Shared {
+    fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, parcel: &Parcel) {
+        self.memory
+            .add_permits(parcel.body.len() + parcel.len() * EVENT_OVERHEAD);
+    }
+
+    /// No more events are taken.
+    fn end(&self, error: &Error) {
+        self.intake().ended.get_or_insert_with(|| error.clone());
+        self.memory.close();
+        self.settled.notify_waiters();
+    }
+
+    fn ended(&self) -> Error {
+        self.intake()
+            .ended
+            .clone()
+            .unwrap_or_else(|| Error::closed("producer"))
+    }
+}
+
+/// An event that may be taken, and what it costs.
+struct Prepared {
+    event: v1::Event,
+    len: usize,
+    cost: u32,
+}
 
 impl Producer {
     /// Takes an event to be published; waits only while the producer's memory is full.
@@ -39,10 +138,23 @@ impl Producer {
     ///
     /// # Errors
     /// `EVENT_TOO_LARGE`, `INVALID_ARGUMENT` for an event that no broker would take; `PRODUCER_MEMORY_FULL` when nothing
-    /// could be sent for the whole delivery timeout; `CLOSED`; `PRODUCER_FENCED`.
+    /// could be sent for the whole delivery timeout; `CLOSED`; `PRODUCER_FENCED`. Nothing was applied then.
     pub async fn send(&self, event: Event) -> Result<Receipt> {
-        drop(event);
-        Err(Error::closed("producer"))
+        let shared = &self.0.shared;
+        let prepared = self.prepare(event)?;
+        match shared.memory.try_acquire_many(prepared.cost) {
+            Ok(permit) => permit.forget(),
+            Err(TryAcquireError::Closed) => return Err(shared.ended()),
+            Err(TryAcquireError::NoPermits) => {
+                let limit = shared.sizes.delivery_timeout;
+                match timeout(limit, shared.memory.acquire_many(prepared.cost)).await {
+                    Ok(Ok(permit)) => permit.forget(),
+                    Ok(Err(_)) => return Err(shared.ended()),
+                    Err(_) => return Err(memory_full(limit)),
+                }
+            }
+        }
+        self.push(prepared)
     }
 
     /// As [`Producer::send`], but never waits.
@@ -50,8 +162,43 @@ impl Producer {
     /// # Errors
     /// Besides those of `send`, `PRODUCER_MEMORY_FULL` at once.
     pub fn try_send(&self, event: Event) -> Result<Receipt> {
-        drop(event);
-        Err(Error::closed("producer"))
+        let shared = &self.0.shared;
+        let prepared = self.prepare(event)?;
+        match shared.memory.try_acquire_many(prepared.cost) {
+            Ok(permit) => permit.forget(),
+            Err(TryAcquireError::Closed) => return Err(shared.ended()),
+            Err(TryAcquireError::NoPermits) => return Err(memory_full(Duration::ZERO)),
+        }
+        self.push(prepared)
+    }
+
+    fn prepare(&self, event: Event) -> Result<Prepared> {
+        validate::validate(&event, self.0.shared.max_event_bytes)?;
+        let event = event_to_wire(event);
+        let len = event.encoded_len();
+        let field = 1 + encoded_len_varint(len as u64) + len;
+        Ok(Prepared {
+            event,
+            len,
+            cost: (field + EVENT_OVERHEAD) as u32,
+        })
+    }
+
+    fn push(&self, prepared: Prepared) -> Result<Receipt> {
+        let shared = &self.0.shared;
+        let pushed = shared.intake().push(&prepared.event, prepared.len);
+        match pushed {
+            Ok((receipt, wake)) => {
+                if wake {
+                    shared.wake.notify_one();
+                }
+                Ok(receipt)
+            }
+            Err(error) => {
+                shared.memory.add_permits(prepared.cost as usize);
+                Err(error)
+            }
+        }
     }
 
     /// Waits until everything that was sent before is durable or has failed.
@@ -59,14 +206,60 @@ impl Producer {
     /// # Errors
     /// The first failure of an event since the last flush. What became of each event is in its receipt.
     pub async fn flush(&self) -> Result<()> {
-        Err(Error::closed("producer"))
+        let shared = &self.0.shared;
+        let mark = shared.intake().mark();
+        loop {
+            let settled = shared.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            {
+                let mut intake = shared.intake();
+                if intake.is_settled_below(mark) {
+                    return intake.failure.take().map_or(Ok(()), Err);
+                }
+            }
+            settled.await;
+        }
     }
 
-    /// Takes no more events, waits as [`Producer::flush`] does, and ends.
+    /// Takes no more events, from any clone, waits as [`Producer::flush`] does, and ends.
     ///
     /// # Errors
     /// As [`Producer::flush`].
     pub async fn close(self) -> Result<()> {
-        Err(Error::closed("producer"))
+        self.0
+            .shared
+            .intake()
+            .ended
+            .get_or_insert_with(|| Error::closed("producer"));
+        let flushed = self.flush().await;
+        self.0.stop.cancel();
+        flushed
     }
+
+    /// Name of the stream.
+    pub fn stream(&self) -> &str {
+        &self.0.shared.stream
+    }
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("stream", &self.stream())
+            .finish_non_exhaustive()
+    }
+}
+
+fn memory_full(waited: Duration) -> Error {
+    let message = format!(
+        "the producer's memory has been full for {:.0} s; raise `memory_bytes`, or send less",
+        waited.as_secs_f64()
+    );
+    Error::new(
+        ErrorKind::ResourceExhausted,
+        reason::PRODUCER_MEMORY_FULL,
+        message,
+    )
+    .with_applied(Applied::No)
 }

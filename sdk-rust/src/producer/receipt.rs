@@ -1,24 +1,151 @@
 //! Receipts: what became of each event.
+//!
+//! One [`Outcome`] stands for a whole gathered batch; a receipt is a reference to it and an index. So a batch of a thousand
+//! events costs one allocation and one wake-up, not a thousand.
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
+use super::parcel::Placement;
 use crate::{
     error::{Error, Result},
     position::Appended,
 };
 
+/// What became of the events that were gathered together.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Number of the gathered batch, in the order of their beginnings.
+    pub(super) serial: u64,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Parts whose fate is known. Nearly always one part, which is the whole batch.
+    parts: Vec<Part>,
+    wakers: Vec<Waker>,
+}
+
+#[derive(Debug)]
+struct Part {
+    first: u32,
+    count: u32,
+    fate: Fate,
+}
+
+#[derive(Debug, Clone)]
+enum Fate {
+    /// Where the part's first event stands is `skip` events into the placement.
+    Appended {
+        placement: Arc<Placement>,
+        skip: u32,
+    },
+    Failed(Error),
+}
+
+impl Outcome {
+    pub(super) fn new(serial: u64) -> Arc<Self> {
+        Arc::new(Self {
+            serial,
+            known: Mutex::default(),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn appended(&self, first: u32, count: u32, placement: &Arc<Placement>, skip: u32) {
+        self.settle(Part {
+            first,
+            count,
+            fate: Fate::Appended {
+                placement: Arc::clone(placement),
+                skip,
+            },
+        });
+    }
+
+    pub(super) fn failed(&self, first: u32, count: u32, error: &Error) {
+        self.settle(Part {
+            first,
+            count,
+            fate: Fate::Failed(error.clone()),
+        });
+    }
+
+    /// The first word about an event stands: a receipt that gave up does not change its mind.
+    fn settle(&self, part: Part) {
+        let wakers = {
+            let mut known = self.known();
+            known.parts.push(part);
+            std::mem::take(&mut known.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Known {
+    fn of(&self, index: u32) -> Option<Result<Appended>> {
+        let part = self
+            .parts
+            .iter()
+            .find(|part| (part.first..part.first + part.count).contains(&index))?;
+        Some(match &part.fate {
+            Fate::Appended { placement, skip } => Ok(placement.at(skip + (index - part.first))),
+            Fate::Failed(error) => Err(error.clone()),
+        })
+    }
+}
+
 /// A future that gives where an event stands, once it is durable, or why it is not there. Dropping it does not stop the
 /// event.
-#[must_use = "the event is sent anyway; flush or close tell of failures"]
-pub struct Receipt {}
+#[derive(Debug)]
+#[must_use = "the event is sent anyway; flush and close tell of failures"]
+pub struct Receipt {
+    outcome: Arc<Outcome>,
+    index: u32,
+    waker: Option<Waker>,
+}
+
+impl Receipt {
+    pub(super) fn new(outcome: Arc<Outcome>, index: u32) -> Self {
+        Self {
+            outcome,
+            index,
+            waker: None,
+        }
+    }
+
+    /// What is known now, without waiting; `None` while the event is on its way.
+    pub fn outcome(&self) -> Option<Result<Appended>> {
+        self.outcome.known().of(self.index)
+    }
+}
 
 impl Future for Receipt {
     type Output = Result<Appended>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Err(Error::closed("producer")))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let mut known = this.outcome.known();
+        if let Some(appended) = known.of(this.index) {
+            return Poll::Ready(appended);
+        }
+        // The list is emptied whenever a part is settled; until then a receipt registers each of its tasks once.
+        if known.wakers.is_empty()
+            || !this
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            known.wakers.push(cx.waker().clone());
+            this.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
