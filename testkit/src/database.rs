@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::server::Server;
 use crate::sql::{connect, connected};
-use crate::{migrated, template};
+use crate::template;
 
 /// How long the last breath of a database may take: its server may be stopped or frozen by then.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
@@ -24,21 +24,28 @@ pub struct Database {
 
 impl Database {
     /// A migrated EventFlow database on the shared server.
+    #[cfg(feature = "broker")]
     pub async fn new() -> Database {
         let server = Server::shared().await;
-        let template = migrated::shared_template(&server).await;
+        let template = crate::migrated::shared_template(&server).await;
         Database::cloned(&server, template).await
     }
 
     /// A migrated EventFlow database on another server.
+    #[cfg(feature = "broker")]
     pub async fn on(server: &Server) -> Database {
-        let template = migrated::template_on(server).await;
+        let template = crate::migrated::template_on(server).await;
         Database::cloned(server, &template).await
     }
 
     /// A database without anything in it, on the shared server.
     pub async fn empty() -> Database {
-        Database::cloned(&Server::shared().await, "template0").await
+        Database::empty_on(&Server::shared().await).await
+    }
+
+    /// A database without anything in it, on another server.
+    pub async fn empty_on(server: &Server) -> Database {
+        Database::cloned(server, "template0").await
     }
 
     /// A database made by the caller's own migration. `texts` identify it: the same texts share one template.

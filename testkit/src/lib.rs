@@ -1,6 +1,7 @@
 //! What tests stand on: databases, clusters, fault proxies and processes. Unpublished.
 //!
-//! - [`Database`]: a migrated database of its own for each test, cloned from a template, dropped afterwards.
+//! - [`Database`]: a database of its own for each test, cloned from a template, dropped afterwards. With the
+//!   feature `broker` it is migrated.
 //! - [`OwnCluster`]: a Postgres of its own, for tests that stop, freeze, kill or fail it over.
 //! - [`TcpProxy`]: any TCP or unix-socket upstream behind delays, throttles, stalls, cuts and refusals.
 //! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
@@ -16,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod database;
+#[cfg(feature = "broker")]
 mod migrated;
 mod own_cluster;
 mod pg_proxy;

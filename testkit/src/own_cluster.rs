@@ -12,7 +12,6 @@ use eventflow_embedded::{Cluster, Connection, Error, Settings, Stop};
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::database::Database;
 use crate::server::{self, Server};
 use crate::sql::connected;
 use crate::upstream::Upstream;
@@ -147,8 +146,9 @@ impl OwnCluster {
     }
 
     /// A migrated database on this cluster.
-    pub async fn database(&self) -> Database {
-        Database::on(&self.server()).await
+    #[cfg(feature = "broker")]
+    pub async fn database(&self) -> crate::Database {
+        crate::Database::on(&self.server()).await
     }
 
     /// This cluster as a place for databases.

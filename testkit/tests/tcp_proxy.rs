@@ -76,6 +76,7 @@ async fn a_delay_moves_bytes_in_time_and_keeps_their_order() {
     }
     let mut answer = vec![0; 20_000];
     client.read_exact(&mut answer).await.unwrap();
+    // bound: the delay itself, once for each direction
     assert!(began.elapsed() >= 2 * delay);
     assert!(answer.is_sorted());
 }
@@ -86,6 +87,7 @@ async fn a_throttle_limits_the_rate() {
     proxy.throttle(Direction::Up, 50_000);
     let began = Instant::now();
     round_trip(&mut client, &[7; 10_000]).await;
+    // bound: 10,000 bytes at 50,000 a second, less the last step
     assert!(began.elapsed() >= Duration::from_millis(150));
 }
 
