@@ -7,8 +7,9 @@ create table stream (
     name text not null,
     description text not null default '',
     partition_count integer not null constraint stream_partition_count_range check (partition_count between 1 and 1024),
-    -- 0: no limit by age.
-    retention_max_age_us bigint not null constraint stream_retention_age_range check (retention_max_age_us >= 0),
+    -- 0: no limit by age. Bounded: now minus the age must be a time that Postgres knows.
+    retention_max_age_us bigint not null
+        constraint stream_retention_age_range check (retention_max_age_us between 0 and 3153600000000000),
     -- 0: no limit by size.
     retention_max_bytes bigint not null default 0 constraint stream_retention_bytes_range check (retention_max_bytes >= 0),
     max_event_bytes integer not null constraint stream_event_bytes_range check (max_event_bytes between 1 and 3145728),

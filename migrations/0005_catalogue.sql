@@ -29,8 +29,13 @@ language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 begin
     perform create_partitions_v1(p_organization, p_stream, p_from, p_to);
+    -- In the order in which appends lock.
+    perform 1 from partition_head h
+    where h.partition_id in (select p.partition_id from stream_partition p where p.stream_id = p_stream)
+    order by h.partition_id for update;
     update partition_head h set routing_version = s.routing_version
-    from stream s where s.stream_id = p_stream and h.stream_id = p_stream;
+    from stream s, stream_partition p
+    where s.stream_id = p_stream and p.stream_id = p_stream and h.partition_id = p.partition_id;
     perform 1 from group_state g join consumer_group c using (group_id)
     where c.stream_id = p_stream order by g.group_id for update of g;
     insert into consumer_offset (group_id, partition_id, organization_id, partition_index, next_offset)
@@ -74,7 +79,15 @@ $$;
 create function drop_partitions_v1(p_organization bigint, p_stream bigint) returns void
 language sql volatile security definer set search_path = eventflow, pg_temp
 as $$
-    update partition_head set deleted = true where stream_id = p_stream and organization_id = p_organization
+    -- In the order in which appends lock.
+    select 1 from partition_head h
+    where h.partition_id in (
+        select p.partition_id from stream_partition p
+        where p.stream_id = p_stream and p.organization_id = p_organization)
+    order by h.partition_id for update;
+    update partition_head h set deleted = true
+    from stream_partition p
+    where p.stream_id = p_stream and p.organization_id = p_organization and h.partition_id = p.partition_id
 $$;
 
 -- Raises floors by age and size, one partition at a time; returns the partitions whose floor moved.

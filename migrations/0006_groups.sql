@@ -94,12 +94,22 @@ as $$
     where p.stream_id = p_stream and p.organization_id = p_organization
 $$;
 
-create function drop_progress_v1(p_organization bigint, p_group bigint) returns void
-language sql volatile security definer set search_path = eventflow, pg_temp
+-- Returns how many members it had, counted under the group's lock.
+create function drop_progress_v1(p_organization bigint, p_group bigint) returns bigint
+language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
+declare
+    v_members bigint;
+begin
     delete from group_state where group_id = p_group and organization_id = p_organization;
     delete from group_member where group_id = p_group and organization_id = p_organization;
-    delete from consumer_offset where group_id = p_group and organization_id = p_organization
+    get diagnostics v_members = row_count;
+    -- In the order in which commits lock.
+    perform 1 from consumer_offset where group_id = p_group and organization_id = p_organization
+    order by partition_id for update;
+    delete from consumer_offset where group_id = p_group and organization_id = p_organization;
+    return v_members;
+end
 $$;
 
 -- Broker leases -----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ grant select on event to eventflow_reader;
 grant select on organization, stream_partition to eventflow_broker;
 grant select, insert, update on stream to eventflow_broker;
 grant select, insert, update, delete on consumer_group to eventflow_broker;
-grant select, insert, delete on admin_request to eventflow_broker;
+grant select, insert, update, delete on admin_request to eventflow_broker;
 
 revoke execute on all functions in schema eventflow from public;
 grant execute on all functions in schema eventflow to eventflow_broker;

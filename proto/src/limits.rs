@@ -36,6 +36,8 @@ pub const PRODUCER_IN_FLIGHT_MAX: usize = 64;
 pub const PRODUCER_MEMORY_DAYS: u32 = 7;
 /// Retention of a stream that does not say, in seconds: 7 days.
 pub const RETENTION_SECONDS_DEFAULT: i64 = 7 * 24 * 3600;
+/// Longest retention by age, in seconds: 36,500 days. Longer is no limit.
+pub const RETENTION_SECONDS_MAX: i64 = 36_500 * 24 * 3600;
 /// Names of streams, groups and members, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Descriptions, in bytes.

@@ -1,7 +1,7 @@
 //! A consumer group as the services see it.
 
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, StreamId, StreamName};
-use crate::domain::{Error, Reason};
+use crate::domain::{Applied, Error, Reason};
 use std::collections::BTreeMap;
 
 /// What a group does when events were removed before it had read them.
@@ -40,4 +40,20 @@ pub fn group_not_found(name: &str) -> Error {
         format!("consumer group `{name}` does not exist; create it, or list groups to see what there is"),
     )
     .fact("group", name)
+}
+
+/// The name is taken.
+pub fn group_exists(name: &GroupName) -> Error {
+    Error::new(Reason::ConsumerGroupExists, format!("consumer group `{name}` exists; choose another name, or update it"))
+        .fact("group", name)
+        .applied(Applied::No)
+}
+
+/// Members still consume.
+pub fn group_has_members(name: &GroupName, members: i64) -> Error {
+    let message = format!("consumer group `{name}` has {members} members; stop them first, or use force");
+    Error::new(Reason::ConsumerGroupHasMembers, message)
+        .fact("group", name)
+        .fact("members", members)
+        .applied(Applied::No)
 }

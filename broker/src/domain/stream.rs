@@ -61,3 +61,27 @@ pub fn stream_not_found(name: &str) -> Error {
         .fact("stream", name)
         .applied(Applied::No)
 }
+
+/// The name is taken.
+pub fn stream_exists(name: &StreamName) -> Error {
+    Error::new(Reason::StreamExists, format!("stream `{name}` exists; choose another name, or update it"))
+        .fact("stream", name)
+        .applied(Applied::No)
+}
+
+/// Groups still read the stream; some of them are named.
+pub fn stream_has_groups(name: &StreamName, groups: &[String]) -> Error {
+    let some = groups.iter().take(3).map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
+    let count = groups.len();
+    let message = format!("stream `{name}` has {count} consumer groups ({some}); delete them first, or use force");
+    Error::new(Reason::StreamHasGroups, message).fact("stream", name).fact("groups", count).applied(Applied::No)
+}
+
+/// More partitions were not confirmed.
+pub fn key_remap_not_allowed(name: &StreamName) -> Error {
+    let message = format!(
+        "more partitions of stream `{name}` change where keys go, which breaks their order across the change; \
+         confirm with `allow_key_remap`"
+    );
+    Error::new(Reason::KeyRemapNotAllowed, message).fact("stream", name).applied(Applied::No)
+}

@@ -88,7 +88,9 @@ pub fn from_postgres(error: tokio_postgres::Error) -> Error {
                 .retry_after(RETRY)
                 .source(error)
         }
-        &SqlState::TOO_MANY_CONNECTIONS | &SqlState::QUERY_CANCELED => unavailable(error),
+        &SqlState::TOO_MANY_CONNECTIONS
+        | &SqlState::QUERY_CANCELED
+        | &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => unavailable(error),
         &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => {
             Error::new(Reason::DataLoss, "stored data is damaged").source(error)
         }

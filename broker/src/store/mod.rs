@@ -4,26 +4,31 @@
 //! organization of every input; cold data by plain SQL inside [`Store::tenant`], where row-level security knows the
 //! organization. Writers that must not share a connection (lanes, the wake-up) open their own with [`Store::connect`].
 
+pub mod admin_requests;
 pub mod append;
 pub mod columns;
 pub mod connect;
+pub mod consumer_groups;
 pub mod durability;
 pub mod epoch;
 pub mod error;
+pub mod hints;
 pub mod keys;
 pub mod log;
 pub mod membership;
 pub mod migrate;
 pub mod progress;
+pub mod shared_secrets;
 pub mod streams;
+pub mod tenant;
 
 pub use connect::{Connection, DatabaseUrl};
+pub use tenant::Tenant;
 
-use crate::domain::ids::OrganizationId;
 use crate::domain::{Error, Result};
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use std::time::{Duration, Instant};
-use tokio_postgres::{GenericClient, Transaction};
+use tokio_postgres::GenericClient;
 
 /// A handle on the database: a pool for short reads and administration, and the way to connections of one's own. Cheap to clone.
 #[derive(Clone)]
@@ -81,39 +86,6 @@ impl Store {
 
     pub fn url(&self) -> &DatabaseUrl {
         &self.url
-    }
-
-    /// Runs `work` in a transaction of one organization: row-level security shows its rows and no others. A lost race
-    /// (serialization, deadlock) is tried again, a few times; dropping the future rolls back.
-    pub async fn tenant<T, F>(&self, organization: OrganizationId, work: F) -> Result<T>
-    where
-        F: AsyncFn(&Transaction<'_>) -> Result<T>,
-    {
-        let mut attempts = 3;
-        loop {
-            attempts -= 1;
-            let mut client = self.conn().await?;
-            let transaction = client.transaction().await.map_err(error::from_postgres)?;
-            transaction
-                .execute(
-                    "select set_config('eventflow.organization_id', $1, true)",
-                    &[&organization.0.to_string()],
-                )
-                .await
-                .map_err(error::from_postgres)?;
-            let outcome = match work(&transaction).await {
-                Ok(value) => transaction.commit().await.map_err(error::from_commit).map(|()| value),
-                Err(error) => {
-                    // A rollback that fails leaves a broken connection, which the pool throws away.
-                    let _ = transaction.rollback().await;
-                    Err(error)
-                }
-            };
-            match outcome {
-                Err(error) if error.reason() == crate::domain::Reason::ConcurrentChange && attempts > 0 => {}
-                outcome => return outcome,
-            }
-        }
     }
 
     /// Closes the pool: later calls fail at once.

@@ -1,0 +1,139 @@
+//! Streams and consumer groups: what there is, and every change to it.
+//!
+//! Postgres is authoritative. Streams are cached by name for seconds, which is safe because the append checks partition and
+//! routing version under its own lock; groups are read afresh. A change is one transaction of one organization, together with
+//! the answer to its request id; another organization's objects do not exist. What other brokers must learn of a group is
+//! hinted through [`Changed`] after the commit, and found by polling when the hint is lost. Never here: events, members' leases,
+//! the wire.
+
+mod cache;
+mod changed;
+mod groups;
+mod pages;
+mod purge;
+mod requests;
+mod seek;
+mod streams;
+
+pub use self::{
+    changed::Changed,
+    groups::Delivery,
+    pages::Page,
+    purge::{Purge, PurgeBefore, Purged},
+    requests::{Answer, Once},
+    seek::{Moved, Seek},
+    streams::{Deleted, Deletion, KeyRemap},
+};
+
+use crate::domain::group::{ConsumerGroup, group_not_found};
+use crate::domain::ids::{GroupName, OrganizationId, StreamId, StreamName};
+use crate::domain::page::PageKey;
+use crate::domain::stream::{Stream, stream_not_found};
+use crate::domain::stream_settings::NewStream;
+use crate::domain::{Error, Reason, Result};
+use crate::store::{Store, consumer_groups, shared_secrets, streams as stored};
+use cache::StreamCache;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
+
+/// How long a stream may be out of date.
+const STREAM_LIFETIME: Duration = Duration::from_secs(5);
+const STREAMS_CACHED: usize = 10_000;
+
+/// A handle on all streams and groups. Cheap to clone.
+#[derive(Clone)]
+pub struct Catalogue(Arc<Rooms>);
+
+struct Rooms {
+    store: Store,
+    streams: StreamCache,
+    changed: Changed,
+    page_key: OnceCell<PageKey>,
+}
+
+impl Catalogue {
+    pub fn new(store: Store, changed: Changed) -> Self {
+        let streams = StreamCache::new(STREAM_LIFETIME, STREAMS_CACHED);
+        Self(Arc::new(Rooms {
+            store,
+            streams,
+            changed,
+            page_key: OnceCell::new(),
+        }))
+    }
+
+    /// The stream of that name, at most a few seconds old.
+    pub async fn stream(
+        &self,
+        organization: OrganizationId,
+        name: &StreamName,
+    ) -> Result<Arc<Stream>> {
+        self.0
+            .streams
+            .get(organization, name, self.load(organization, name))
+            .await
+    }
+
+    /// The stream of that id, as it is now.
+    pub async fn stream_by_id(
+        &self,
+        organization: OrganizationId,
+        id: StreamId,
+    ) -> Result<Arc<Stream>> {
+        let find = |tenant| async move { stored::find_by_id(&tenant, id).await };
+        let stream = self.0.store.tenant(organization, find).await?;
+        let gone = || Error::new(Reason::StreamNotFound, "the stream was deleted");
+        stream.map(Arc::new).ok_or_else(gone)
+    }
+
+    /// Forgets what is cached of a stream: somebody found it out of date.
+    pub fn invalidate(&self, organization: OrganizationId, name: &StreamName) {
+        self.0.streams.forget(organization, name);
+    }
+
+    /// The group of that name, as it is now.
+    pub async fn group(
+        &self,
+        organization: OrganizationId,
+        name: &GroupName,
+    ) -> Result<Arc<ConsumerGroup>> {
+        let find = |tenant| async move { consumer_groups::find(&tenant, name).await };
+        let group = self.0.store.tenant(organization, find).await?;
+        group
+            .map(Arc::new)
+            .ok_or_else(|| group_not_found(name.as_str()))
+    }
+
+    /// Makes the stream with everything at its default, unless somebody else just did: for development, where a first publish
+    /// should simply work.
+    pub async fn create_missing(
+        &self,
+        organization: OrganizationId,
+        name: &StreamName,
+    ) -> Result<Arc<Stream>> {
+        let new = NewStream::plain(name.clone());
+        let new = &new;
+        let create = |tenant| async move { stored::create(&tenant, new).await };
+        self.0.store.tenant(organization, create).await?;
+        self.invalidate(organization, name);
+        self.stream(organization, name).await
+    }
+
+    /// The key that seals page tokens, the same for all brokers.
+    pub async fn page_key(&self) -> Result<&PageKey> {
+        let fetch = async || {
+            let client = self.0.store.conn().await?;
+            let secret = shared_secrets::get(&**client, "page-token").await?;
+            Ok(PageKey::new(&secret))
+        };
+        self.0.page_key.get_or_try_init(fetch).await
+    }
+
+    async fn load(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
+        let find = |tenant| async move { stored::find(&tenant, name).await };
+        let stream = self.0.store.tenant(organization, find).await?;
+        stream
+            .map(Arc::new)
+            .ok_or_else(|| stream_not_found(name.as_str()))
+    }
+}

@@ -1,0 +1,11 @@
+//! Wire types to values and back. What is wrong is named by the path of its field; nothing of the wire goes further.
+
+pub mod delivery;
+pub mod event;
+pub mod group;
+pub mod mask;
+pub mod position;
+pub mod publish;
+pub mod request_id;
+pub mod stream;
+pub mod time;
