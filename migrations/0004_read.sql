@@ -88,10 +88,10 @@ $$;
 
 -- Bounds of partitions, one index probe each. Unknown and deleted partitions are left out.
 create function bounds_v1(p_partitions bigint[])
-returns table (partition_id bigint, floor_offset bigint, head_offset bigint)
+returns table (partition_id bigint, organization_id bigint, floor_offset bigint, head_offset bigint)
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
-    select h.partition_id, h.floor_offset, e.next_offset
+    select h.partition_id, h.organization_id, h.floor_offset, e.next_offset
     from unnest(p_partitions) as p(id)
     join partition_head h on h.partition_id = p.id and not h.deleted
     cross join lateral partition_end(h.partition_id) e

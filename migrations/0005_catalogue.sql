@@ -90,9 +90,9 @@ as $$
     where p.stream_id = p_stream and p.organization_id = p_organization and h.partition_id = p.partition_id
 $$;
 
--- Raises floors by age and size, one partition at a time; returns the partitions whose floor moved.
+-- A page of partitions behind p_after: their floors, and where age and size say that they should be.
 create function retention_v1(p_after bigint, p_limit integer)
-returns table (partition_id bigint, organization_id bigint, target_floor bigint)
+returns table (partition_id bigint, organization_id bigint, floor_offset bigint, target_floor bigint)
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
     with candidate as (
@@ -101,7 +101,7 @@ as $$
         where h.partition_id > p_after and not h.deleted
         order by h.partition_id limit p_limit
     )
-    select c.partition_id, c.organization_id, greatest(c.floor_offset, age.floor, size.floor)
+    select c.partition_id, c.organization_id, c.floor_offset, greatest(c.floor_offset, age.floor, size.floor)
     from candidate c
     left join lateral (
         -- The first row that is young enough; the head when none is.

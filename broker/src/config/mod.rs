@@ -37,7 +37,7 @@ use reader::Reader;
 use source::Sources;
 use std::path::Path;
 
-/// The reference of all settings, with comments, as `eventflow serve --print-config` shows it.
+/// The reference of all settings: each with its unit, its default, and when to change it.
 pub const DEFAULTS: &str = include_str!("../../eventflow.default.toml");
 
 /// All settings, checked.

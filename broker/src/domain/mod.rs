@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod bounds;
+pub mod assign;
 pub mod error;
 pub mod event;
 pub mod group;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{Error, Result},
+    domain::{Error, Reason, Result},
     runtime::{Kind, Tasks},
     telemetry::metrics,
 };
@@ -23,7 +23,7 @@ use hyper_util::{
 use rand::Rng;
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that have not yet said what they speak.
 const HALF_OPEN_MAX: usize = 512;
+/// Connections that the kernel may hold for us. With the usual 128, clients that all reconnect at once wait for seconds.
+const BACKLOG: u32 = 4_096;
 /// How long an aged connection may finish what runs on it.
 const AGE_GRACE: Duration = Duration::from_secs(60);
 /// How long the last answers and GOAWAY may take to leave.
@@ -76,20 +78,29 @@ impl From<&config::Server> for Options {
 }
 
 /// Opens a port. The error is a sentence for whoever starts the broker.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+pub fn bind(address: SocketAddr) -> Result<TcpListener> {
+    listen(address).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "the port is taken; stop what uses it, or choose another",
             io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another",
             io::ErrorKind::AddrNotAvailable => "this machine has no such address",
             _ => "choose another address",
         };
-        Error::new(
-            crate::domain::Reason::Internal,
-            format!("cannot listen at `{address}`: {error}; {hint}"),
-        )
-        .source(error)
+        let message = format!("cannot listen at `{address}`: {error}; {hint}");
+        Error::new(Reason::Internal, message).source(error)
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // A restarted broker should not wait for connections of the one before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts until `closing` fires; then the listener is gone, and every connection has been told to go. The connections are
@@ -254,6 +265,7 @@ fn builder(tasks: &Tasks, handshake_timeout: Duration) -> Builder<CallExecutor> 
         .http2()
         .timer(TokioTimer::new())
         .adaptive_window(false)
+        .auto_date_header(false)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS_MAX)

@@ -5,9 +5,15 @@
 //! [`status`] is the only mapping of errors. Never here: SQL, decisions, waiting for anything but the services.
 
 pub mod accept;
+pub mod consumer_groups;
+pub mod streams;
+pub mod convert;
+pub mod consume;
 pub mod health;
 pub mod layers;
+pub mod log;
 mod preface;
+pub mod publish;
 pub mod reflection;
 pub mod servers;
 pub mod status;

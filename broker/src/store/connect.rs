@@ -8,6 +8,7 @@ use std::sync::{
 };
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, error::DbError};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -59,7 +60,7 @@ impl DatabaseUrl {
     }
 
     /// TLS as `sslmode` asks for it; certificates are checked against the system's roots.
-    pub(super) fn tls(&self) -> Result<MakeRustlsConnect> {
+    pub(super) fn tls(&self) -> Result<Tls> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in rustls_native_certs::load_native_certs().certs {
             // A root that rustls cannot read is one that nothing can be checked against.
@@ -70,7 +71,24 @@ impl DatabaseUrl {
             .map_err(Error::internal)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(MakeRustlsConnect::new(config))
+        Ok(Tls(MakeRustlsConnect::new(config)))
+    }
+}
+
+/// Makes TLS sessions. A Unix socket has no name to check and the server never speaks TLS on it; the driver asks all the same.
+#[derive(Clone)]
+pub struct Tls(MakeRustlsConnect);
+
+impl<S> MakeTlsConnect<S> for Tls
+where
+    MakeRustlsConnect: MakeTlsConnect<S>,
+{
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<S>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<S>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<S>>::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Self::TlsConnect, Self::Error> {
+        self.0.make_tls_connect(if host.is_empty() { "localhost" } else { host })
     }
 }
 

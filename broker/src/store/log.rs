@@ -163,12 +163,12 @@ fn text(raw: Option<&[u8]>) -> Option<Option<&str>> {
 }
 
 /// Bounds of many partitions in one statement; those that do not exist are left out.
-pub async fn bounds(client: &Pooled, partitions: &[PartitionId]) -> Result<Vec<(PartitionId, Bounds)>> {
+pub async fn bounds(client: &Pooled, partitions: &[PartitionId]) -> Result<Vec<(PartitionId, OrganizationId, Bounds)>> {
     let ids: Vec<i64> = partitions.iter().map(|partition| partition.0).collect();
     let statement = client.prepare_cached(include_str!("sql/log/bounds.sql")).await.map_err(from_postgres)?;
     let rows = client.query(&statement, &[&ids]).await.map_err(from_postgres)?;
     rows.iter()
-        .map(|row| Ok((PartitionId(get(row, 0)?), Bounds { floor: get(row, 1)?, head: get(row, 2)? })))
+        .map(|row| Ok((PartitionId(get(row, 0)?), OrganizationId(get(row, 3)?), Bounds { floor: get(row, 1)?, head: get(row, 2)? })))
         .collect()
 }
 

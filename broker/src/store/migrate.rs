@@ -103,6 +103,7 @@ async fn prepare(client: &Client) -> Result<()> {
             end if;
         end
         $$;
+        set role eventflow_owner;
         create table if not exists eventflow.schema_migration (
             version integer primary key,
             subject text not null,
@@ -110,7 +111,8 @@ async fn prepare(client: &Client) -> Result<()> {
             applied_at timestamptz not null default clock_timestamp()
         );
         grant usage on schema eventflow to eventflow_broker;
-        grant select on eventflow.schema_migration to eventflow_broker;";
+        grant select on eventflow.schema_migration to eventflow_broker;
+        reset role;";
     client.batch_execute(script).await.map_err(|error| {
         if error.code().is_some_and(|code| code.code() == "42501") {
             Error::new(

@@ -19,6 +19,7 @@ pub mod membership;
 pub mod migrate;
 pub mod progress;
 pub mod shared_secrets;
+pub mod retention;
 pub mod streams;
 pub mod tenant;
 

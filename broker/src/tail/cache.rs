@@ -135,6 +135,11 @@ impl Watch {
         lock(&self.cache).find(position, batches_max)
     }
 
+    /// A read of the log saw nothing at or above `position` below `head`: the cache may start there.
+    pub fn learn(&self, position: i64, head: i64) {
+        lock(&self.cache).refill(position, Vec::new(), head);
+    }
+
     /// The end of the cache: the head as this broker knows it.
     pub fn end(&self) -> Option<i64> {
         lock(&self.cache).end()

@@ -117,7 +117,7 @@ impl Door {
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Err(answer) = shape::check(&request) {
+        if let Some(answer) = shape::refusal(&request) {
             return answer;
         }
         let id = RequestId::of(request.headers());

@@ -3,30 +3,30 @@
 use super::AnswerBody;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
-/// `Err` is the HTTP answer for what is no gRPC call.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), Response<AnswerBody>> {
+/// The HTTP answer for what is no gRPC call; `None` for a call.
+pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<AnswerBody>> {
     let content_type = request
         .headers()
         .get(header::CONTENT_TYPE)
         .map_or(&b""[..], HeaderValue::as_bytes);
     if !is_grpc(content_type) {
         let text = "this port speaks gRPC (content-type: application/grpc); probes and metrics are on the HTTP port\n";
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        return Some(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     if request.method() != Method::POST {
-        return Err(refuse(
+        return Some(refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             "gRPC calls are POST\n",
         ));
     }
     if request.version() != Version::HTTP_2 {
         // Trailers carry the status; HTTP/1 proxies lose them.
-        return Err(refuse(
+        return Some(refuse(
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             "gRPC needs HTTP/2\n",
         ));
     }
-    Ok(())
+    None
 }
 
 /// `application/grpc` and `application/grpc+proto`; `application/grpc-web` and other encodings are something else.
@@ -60,9 +60,7 @@ mod tests {
             .version(version)
             .header("content-type", content_type)
             .body(());
-        check(&request.expect("request"))
-            .err()
-            .map(|answer| answer.status())
+        refusal(&request.expect("request")).map(|answer| answer.status())
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! Delivery: one session a subscriber, fed from the tail or from the log, bounded by its window; and progress on its way back.
+//!
+//! Promises: events of a partition arrive in offset order, without a gap; what is delivered and not yet committed is bounded; a
+//! slow reader costs bounded memory and slows nobody else; a commit is confirmed after it is durable. Never here: appending, or
+//! knowing about gRPC.
+
+pub mod commits;
+pub mod control;
+pub mod feeder;
+pub mod frame;
+pub mod hints;
+mod held;
+pub mod listing;
+mod pump;
+pub mod reader;
+pub mod registry;
+pub(crate) mod session;
+pub mod source;
+pub mod sweeper;
+pub mod window;
+
+use crate::catalogue::Catalogue;
+use crate::delivery::commits::CommitHandle;
+use crate::delivery::frame::Frame;
+use crate::delivery::registry::Registry;
+use crate::delivery::window::Window;
+use crate::domain::ids::GroupName;
+use crate::domain::{Error, Result};
+use crate::groups::{Groups, Trust};
+use crate::identity::{Consume, Granted};
+use crate::runtime::{Kind, Tasks};
+use crate::store::Store;
+use crate::tail::Tail;
+use session::Session;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Frames on their way to a subscriber's stream. When it is full the session waits, and its window fills.
+const FRAMES: usize = 8;
+
+/// What sessions work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Deliveries {
+    pub store: Store,
+    pub catalogue: Catalogue,
+    pub tail: Tail,
+    pub groups: Groups,
+    pub trust: Trust,
+    pub commits: CommitHandle,
+    pub registry: Registry,
+    pub tasks: Tasks,
+    pub settings: Settings,
+    /// Fires when sessions should send a go-away and end.
+    pub draining: CancellationToken,
+}
+
+/// Times that the subscribers are told of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub broker_name: String,
+    pub heartbeat: Duration,
+    pub silence_limit: Duration,
+    pub member_grace: Duration,
+    /// How long a subscriber may take to go after a go-away.
+    pub go_away_grace: Duration,
+}
+
+/// Who subscribes, and with what window.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    pub group: GroupName,
+    /// None: one is made up.
+    pub member: Option<String>,
+    pub window_events: u32,
+    pub window_bytes: u64,
+    pub client: String,
+    pub client_address: String,
+}
+
+impl Deliveries {
+    /// Makes the caller a member and returns its frames; the session lives until the receiver is dropped.
+    pub async fn subscribe(
+        &self,
+        granted: Granted<Consume>,
+        subscription: Subscription,
+    ) -> Result<mpsc::Receiver<Result<Frame>>> {
+        let group = self.catalogue.group(granted.organization(), &subscription.group).await?;
+        let stream = self.catalogue.stream_by_id(granted.organization(), group.stream_id).await?;
+        let (frames, receiver) = mpsc::channel(FRAMES);
+        let member = subscription.member.clone().unwrap_or_else(|| format!("member-{}", Uuid::new_v4().simple()));
+        let window = Window::new(subscription.window_events, subscription.window_bytes);
+        let session = Session::join(self.clone(), group, stream, member, &subscription, window, frames).await?;
+        self.tasks.spawn(Kind::Session, session.run());
+        Ok(receiver)
+    }
+}
+
+/// The session's lease on its broker ran out: the subscriber should come again.
+pub fn session_expired() -> Error {
+    Error::new(
+        crate::domain::Reason::SessionExpired,
+        "the broker lost its lease, so the session ended; subscribe again",
+    )
+    .retry_after(Duration::from_millis(50))
+}

@@ -1,0 +1,392 @@
+//! What a session does between two waits: send what may be sent, take over and give up partitions, confirm what is durable.
+
+use crate::delivery::control::{CommitAnswer, PartitionCommit, commit_out_of_range, member_fenced, seek_fenced};
+use crate::delivery::frame::{Delivery, Frame};
+use crate::delivery::held::{Held, State};
+use crate::delivery::session::{Done, End, Session};
+use crate::delivery::source::{self, Look, Source, Turn};
+use crate::domain::event::Batch;
+use crate::domain::group::OnTruncated;
+use crate::domain::position::Fence;
+use crate::domain::{Error, Reason};
+use crate::store::membership::{self, GroupSnapshot, PartitionLease};
+use crate::store::progress::{self, Committed, Progress};
+use crate::telemetry::metrics;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a partition that waits for the database rests before it asks again.
+const READ_RETRY: Duration = Duration::from_millis(200);
+
+impl Session {
+    /// Sends until the window is full, the stream is full, or nothing is left: partitions take turns, a batch each.
+    pub(super) fn pump(&mut self) {
+        while let Some(frame) = self.outbox.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(Ok(frame))) = self.frames.try_send(Ok(frame)) {
+                self.outbox.push_front(frame);
+                self.blocked = true;
+                return;
+            }
+        }
+        if self.paused || !self.parts.trust.holds() {
+            return;
+        }
+        loop {
+            let mut progress = false;
+            let order: Vec<u32> =
+                self.held.range(self.turn..).chain(self.held.range(..self.turn)).map(|(index, _)| *index).collect();
+            for index in order {
+                if self.blocked || !self.window.is_open() {
+                    self.turn = index;
+                    return;
+                }
+                progress |= self.pump_partition(index);
+            }
+            if !progress {
+                return;
+            }
+        }
+    }
+
+    /// Sends one batch of a partition, or starts what it waits for. True: something was sent.
+    fn pump_partition(&mut self, index: u32) -> bool {
+        let Some(held) = self.held.get_mut(&index).filter(|held| held.state == State::Flowing && !held.reading) else {
+            return false;
+        };
+        match held.source.look() {
+            Look::Park => false,
+            Look::Read => {
+                held.reading = true;
+                let (fence, from) = (held.fence, held.source.next());
+                let read = source::read(
+                    self.parts.store.clone(),
+                    held.source.organization(),
+                    held.source.partition(),
+                    from,
+                );
+                self.work.push(Box::pin(async move {
+                    let page = read.await;
+                    if page.is_err() {
+                        tokio::time::sleep(READ_RETRY).await;
+                    }
+                    Done::Read { partition: index, fence, from, page }
+                }));
+                false
+            }
+            Look::Batch(batch) => self.send(index, batch),
+        }
+    }
+
+    fn send(&mut self, index: u32, batch: Arc<Batch>) -> bool {
+        let Ok(permit) = self.frames.try_reserve() else {
+            self.blocked = true;
+            return false;
+        };
+        let Some(held) = self.held.get_mut(&index) else { return false };
+        let events = cut(&batch, held.source.next(), self.window.room());
+        let delivery = Delivery { partition: index, fence: held.fence, batch, events };
+        let (base, next, bytes) = (delivery.base_offset(), delivery.next_offset(), delivery.bytes());
+        held.source.advance(next);
+        self.window.sent(index, base, next, bytes as u64);
+        let metrics = metrics::get();
+        metrics.deliveries.increment((next - base) as u64);
+        metrics.delivery_bytes.increment(bytes as u64);
+        permit.send(Ok(Frame::Batch(delivery)));
+        true
+    }
+
+    /// Compares what is held with what the database says.
+    pub(super) fn take_over(&mut self, snapshot: &GroupSnapshot) {
+        let mut assigned = Vec::new();
+        let mut revoking: Vec<(u32, Duration)> = Vec::new();
+        let mut kept = HashSet::new();
+        let id = self.id;
+        for lease in snapshot.partitions.iter().filter(|lease| lease.session == Some(id)) {
+            kept.insert(lease.index);
+            let fence = Fence { log_epoch: snapshot.log_epoch, lease_epoch: lease.lease_epoch };
+            match self.held.get(&lease.index).map(|held| held.fence == fence) {
+                None => assigned.push(self.hold(lease, fence)),
+                Some(false) => self.reposition(lease, fence),
+                Some(true) => {}
+            }
+            let Some(held) = self.held.get_mut(&lease.index) else { continue };
+            match (held.state, lease.drain_left_ms) {
+                (State::Flowing | State::Stopped, Some(left)) => {
+                    let left = Duration::from_millis(left.max(0) as u64);
+                    held.state = State::Draining { deadline: Instant::now() + left, release: false };
+                    revoking.push((lease.index, left));
+                }
+                // The others changed their minds: it stays, and what the member may have dropped comes again.
+                (State::Draining { .. }, None) => {
+                    held.state = State::Flowing;
+                    held.source.seek(held.committed);
+                    assigned.push(held.lease());
+                    self.window.forget(lease.index);
+                }
+                _ => {}
+            }
+        }
+        let lost: Vec<u32> = self.held.keys().filter(|index| !kept.contains(index)).copied().collect();
+        for index in &lost {
+            self.held.remove(index);
+            self.window.forget(*index);
+        }
+        if !lost.is_empty() {
+            self.outbox.push_back(Frame::Lost(lost));
+        }
+        if !assigned.is_empty() {
+            self.outbox.push_back(Frame::Assigned(assigned));
+        }
+        if let Some(within) = revoking.iter().map(|(_, left)| *left).min() {
+            let partitions = revoking.iter().map(|(index, _)| *index).collect();
+            self.outbox.push_back(Frame::Revoking { partitions, within });
+        }
+    }
+
+    fn hold(&mut self, lease: &PartitionLease, fence: Fence) -> crate::delivery::frame::Lease {
+        let organization = self.group.organization;
+        let source = Source::new(&self.parts.tail, &self.waker, organization, lease.partition, lease.next_offset);
+        let held = Held {
+            index: lease.index,
+            fence,
+            source,
+            committed: lease.next_offset,
+            reading: false,
+            state: State::Flowing,
+        };
+        let told = held.lease();
+        self.held.insert(lease.index, held);
+        told
+    }
+
+    /// The group was moved, or the log has another life: what was delivered and not committed is void.
+    fn reposition(&mut self, lease: &PartitionLease, fence: Fence) {
+        let Some(held) = self.held.get_mut(&lease.index) else { return };
+        let cut = fence.log_epoch > held.fence.log_epoch && lease.next_offset != held.committed;
+        if cut {
+            let (partition, from, to) = (lease.index, held.committed, lease.next_offset);
+            self.outbox.push_back(Frame::Truncated { partition, from, to, resumed: true });
+        }
+        held.fence = fence;
+        held.committed = lease.next_offset;
+        held.reading = false;
+        held.state = State::Flowing;
+        held.source.seek(lease.next_offset);
+        let told = held.lease();
+        self.window.forget(lease.index);
+        self.outbox.push_back(Frame::Repositioned(told));
+    }
+
+    pub(super) async fn commit(&mut self, commits: Vec<PartitionCommit>, reply: oneshot::Sender<Vec<CommitAnswer>>) {
+        let mut answers = Vec::new();
+        let mut waiting = Vec::new();
+        for commit in commits {
+            let PartitionCommit { partition, fence, next_offset } = commit;
+            let outcome = match self.held.get(&partition) {
+                None => Err(member_fenced(partition)),
+                Some(held) if held.fence != fence => Err(seek_fenced(partition)),
+                Some(held) if next_offset > held.source.next() => {
+                    Err(commit_out_of_range(partition, next_offset, held.source.next()))
+                }
+                // Progress is further already: that is the answer, and nothing is written.
+                Some(held) if next_offset <= held.committed => Ok(held.committed),
+                Some(held) => {
+                    let progress = Progress {
+                        organization: self.group.organization,
+                        group: self.group.id,
+                        partition: held.source.partition(),
+                        session: self.id,
+                        fence,
+                        next_offset,
+                    };
+                    self.window.committed(partition, next_offset);
+                    waiting.push((partition, fence, self.parts.commits.submit(progress).await));
+                    continue;
+                }
+            };
+            if outcome.is_err() {
+                metrics::get().fenced_commits.increment(1);
+            }
+            answers.push(CommitAnswer { partition, outcome });
+        }
+        if waiting.is_empty() {
+            // A Commit stream that has gone does not need its answer.
+            let _ = reply.send(answers);
+            return;
+        }
+        self.commits_under_way += 1;
+        self.work.push(Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(waiting.len());
+            for (partition, fence, receiver) in waiting {
+                outcomes.push((partition, fence, receiver.await.ok()));
+            }
+            Done::Commit { outcomes, answers, reply }
+        }));
+    }
+
+    /// The member is done with partitions that are going away.
+    pub(super) fn release(&mut self, partitions: &[u32], reply: oneshot::Sender<Vec<CommitAnswer>>) {
+        let mut answers = Vec::with_capacity(partitions.len());
+        for index in partitions {
+            let outcome = match self.held.get_mut(index) {
+                None => Err(member_fenced(*index)),
+                Some(held) => {
+                    if let State::Draining { release, .. } = &mut held.state {
+                        *release = true;
+                    }
+                    Ok(held.committed)
+                }
+            };
+            answers.push(CommitAnswer { partition: *index, outcome });
+        }
+        let _ = reply.send(answers);
+    }
+
+    /// Hands back what is drained. Commits that are under way go first: revocation keeps them.
+    pub(super) fn give_up_settled(&mut self) {
+        if self.commits_under_way > 0 {
+            return;
+        }
+        let ready = |held: &Held| matches!(held.state, State::Draining { release, .. } if release || held.is_settled());
+        let indexes: Vec<u32> = self.held.values().filter(|held| ready(held)).map(|held| held.index).collect();
+        if indexes.is_empty() {
+            return;
+        }
+        let mut partitions = Vec::with_capacity(indexes.len());
+        for index in &indexes {
+            if let Some(held) = self.held.get_mut(index) {
+                held.state = State::Releasing;
+                partitions.push(held.source.partition());
+            }
+        }
+        let (store, organization) = (self.parts.store.clone(), self.group.organization);
+        let (group, id) = (self.group.id, self.id);
+        self.work.push(Box::pin(async move {
+            let released = async {
+                let db = store.conn().await?;
+                membership::release(&**db, organization, group, id, &partitions).await
+            };
+            Done::Release { partitions: indexes, outcome: released.await.map(|_| ()) }
+        }));
+    }
+
+    pub(super) fn finish(&mut self, done: Done) -> Option<End> {
+        match done {
+            Done::Read { partition, fence, from, page } => return self.turn_page(partition, fence, from, page),
+            Done::Skip { partition, fence, from, floor } => self.skipped(partition, fence, from, floor),
+            Done::Release { partitions, outcome } => {
+                if let Err(error) = outcome {
+                    tracing::debug!(?error, "partitions could not be handed back; the sweep will take them");
+                }
+                tracing::debug!(?partitions, member = %self.member, "partitions handed back");
+                self.parts.groups.changed(self.group.id);
+            }
+            Done::Commit { outcomes, mut answers, reply } => {
+                self.commits_under_way -= 1;
+                for (partition, fence, outcome) in outcomes {
+                    answers.push(CommitAnswer { partition, outcome: self.committed(partition, fence, outcome) });
+                }
+                // A Commit stream that has gone does not need its answer.
+                let _ = reply.send(answers);
+            }
+        }
+        None
+    }
+
+    fn committed(&mut self, partition: u32, fence: Fence, outcome: Option<Committed>) -> Result<i64, Error> {
+        match outcome {
+            Some(Committed::Durable(offset)) => {
+                if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
+                    held.committed = held.committed.max(offset);
+                }
+                Ok(offset)
+            }
+            Some(Committed::SeekFenced) => Err(seek_fenced(partition)),
+            Some(Committed::MemberFenced) => Err(member_fenced(partition)),
+            None => Err(crate::delivery::session::draining()),
+        }
+    }
+
+    fn turn_page(
+        &mut self,
+        partition: u32,
+        fence: Fence,
+        from: i64,
+        page: Result<Option<crate::store::log::Page>, Error>,
+    ) -> Option<End> {
+        // A page for a lease that is over, or was moved, is of no use.
+        let held = self.held.get_mut(&partition).filter(|held| held.fence == fence)?;
+        held.reading = false;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) if error.reason() == Reason::DataLoss => return Some(End::Failed(error)),
+            Err(error) => {
+                tracing::debug!(?error, partition, "the log could not be read; trying again");
+                return None;
+            }
+        };
+        match held.source.turn(from, page) {
+            Turn::Going => None,
+            Turn::Gone => Some(End::Failed(crate::domain::stream::stream_not_found(self.stream.name.as_str()))),
+            Turn::Ahead { head } => Some(End::Failed(
+                Error::new(Reason::LogTruncated, "the log was cut by a failover or restore; subscribe again")
+                    .fact("partition", partition)
+                    .fact("resume_offset", head),
+            )),
+            Turn::Truncated { floor } => {
+                self.truncated(partition, fence, from, floor);
+                None
+            }
+        }
+    }
+
+    /// Events were removed before the group had read them.
+    fn truncated(&mut self, partition: u32, fence: Fence, from: i64, floor: i64) {
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        if self.group.on_truncated == OnTruncated::Stop {
+            held.state = State::Stopped;
+            self.outbox.push_back(Frame::Truncated { partition, from, to: floor, resumed: false });
+            return;
+        }
+        held.reading = true;
+        let (store, organization, group) = (self.parts.store.clone(), self.group.organization, self.group.id);
+        let (id, partition_id) = (self.id, held.source.partition());
+        self.work.push(Box::pin(async move {
+            let skipped = async {
+                let db = store.conn().await?;
+                progress::skip_truncated(&**db, organization, group, partition_id, id, fence.lease_epoch).await
+            };
+            let floor = skipped.await;
+            if floor.is_err() {
+                tokio::time::sleep(READ_RETRY).await;
+            }
+            Done::Skip { partition, fence, from, floor }
+        }));
+    }
+
+    fn skipped(&mut self, partition: u32, fence: Fence, from: i64, floor: Result<Option<i64>, Error>) {
+        let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) else { return };
+        held.reading = false;
+        if let Ok(Some(floor)) = floor {
+            held.committed = held.committed.max(floor);
+            held.source.seek(floor);
+            self.window.forget(partition);
+            self.outbox.push_back(Frame::Truncated { partition, from, to: floor, resumed: true });
+        }
+    }
+}
+
+/// Which events of a batch go: from `next` on, as many as there is room for, at least one.
+fn cut(batch: &Batch, next: i64, (events, bytes): (u64, u64)) -> std::ops::Range<usize> {
+    let start = (next - batch.base_offset).max(0) as usize;
+    let mut end = batch.event_count().min(start.saturating_add(events.try_into().unwrap_or(usize::MAX)));
+    let size = |end: usize| u64::from(batch.encoded.start_of(end) - batch.encoded.start_of(start));
+    if bytes < size(end) {
+        let over = batch.encoded.ends[start..end]
+            .partition_point(|event_end| u64::from(event_end - batch.encoded.start_of(start)) <= bytes);
+        end = start + over.max(1);
+    }
+    start..end
+}

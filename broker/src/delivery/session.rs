@@ -1,0 +1,326 @@
+//! A session: the life of one Subscribe stream, as one task.
+//!
+//! It holds what the group's snapshot says it holds, sends what its window allows, takes commits to the database, and gives
+//! partitions up when they are to go. It decides nothing about leases: the database does, the snapshot tells. It never waits for
+//! the database in a way that stops its other partitions: reads, commits and releases are futures beside the loop.
+//!
+//! It ends when the client goes (the member keeps its partitions for a grace), leaves (they are free at once), is fenced by its own
+//! name, when the group or the broker's lease is gone, or when the broker drains.
+
+use crate::delivery::control::{CommitAnswer, Control};
+use crate::delivery::frame::{Frame, Started};
+use crate::delivery::held::{Held, State};
+use crate::delivery::registry::{CONTROLS, Registration};
+use crate::delivery::window::Window;
+use crate::delivery::{Deliveries, Subscription, session_expired};
+use crate::domain::group::{ConsumerGroup, group_not_found};
+use crate::domain::position::Fence;
+use crate::domain::stream::Stream;
+use crate::domain::{Error, Reason, Result};
+use crate::groups::coordinator::{GroupWatch, View};
+use crate::store::log::Page;
+use crate::store::membership::{self, Join, Joined};
+use crate::store::progress::Committed;
+use crate::tail::Waker;
+use crate::telemetry::metrics;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// Between attempts to tell the database that a member has gone.
+const FAREWELL_RETRY: Duration = Duration::from_millis(250);
+/// How often a session without trust looks whether it has come back.
+const TRUST_CHECK: Duration = Duration::from_millis(100);
+
+/// How a session ends.
+pub(super) enum End {
+    /// The stream broke or was closed: the member keeps its partitions for the grace.
+    Gone,
+    Left,
+    /// The subscriber is told why.
+    Failed(Error),
+}
+
+/// Something that was started beside the loop has finished.
+pub(super) enum Done {
+    Read { partition: u32, fence: Fence, from: i64, page: Result<Option<Page>> },
+    Commit { outcomes: Vec<(u32, Fence, Option<Committed>)>, answers: Vec<CommitAnswer>, reply: oneshot::Sender<Vec<CommitAnswer>> },
+    Release { partitions: Vec<u32>, outcome: Result<()> },
+    Skip { partition: u32, fence: Fence, from: i64, floor: Result<Option<i64>> },
+}
+
+pub(super) struct Session {
+    pub parts: Deliveries,
+    pub group: Arc<ConsumerGroup>,
+    pub stream: Arc<Stream>,
+    pub member: String,
+    pub id: Uuid,
+    incarnation: Uuid,
+    pub held: BTreeMap<u32, Held>,
+    pub window: Window,
+    pub frames: mpsc::Sender<Result<Frame>>,
+    /// Frames that must go before any more events.
+    pub outbox: VecDeque<Frame>,
+    pub blocked: bool,
+    pub paused: bool,
+    pub waker: Waker,
+    /// The partition that is served first in the next round.
+    pub turn: u32,
+    watch: GroupWatch,
+    control: mpsc::Receiver<Control>,
+    pub work: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub commits_under_way: usize,
+    last_heard: Option<Instant>,
+    going_away: Option<Instant>,
+    _registration: Registration,
+}
+
+impl Session {
+    /// Joins the group; the first frame is in the outbox.
+    pub async fn join(
+        parts: Deliveries,
+        group: Arc<ConsumerGroup>,
+        stream: Arc<Stream>,
+        member: String,
+        subscription: &Subscription,
+        window: Window,
+        frames: mpsc::Sender<Result<Frame>>,
+    ) -> Result<Self> {
+        if parts.draining.is_cancelled() {
+            return Err(draining());
+        }
+        let id = Uuid::new_v4();
+        let incarnation = parts.trust.incarnation();
+        let watch = parts.groups.watch(group.id);
+        let (sender, control) = mpsc::channel(CONTROLS);
+        let registration = parts.registry.register(id, group.organization, sender);
+        let join = Join {
+            organization: group.organization,
+            group: group.id,
+            member: &member,
+            session: id,
+            broker: incarnation,
+            client: &subscription.client,
+            client_address: &subscription.client_address,
+        };
+        let db = parts.store.conn().await?;
+        let joined = membership::join(&**db, &join).await?;
+        drop(db);
+        let reattached = match joined {
+            Joined::New => false,
+            Joined::Reattached => true,
+            Joined::GroupNotFound => return Err(group_not_found(group.name.as_str())),
+            Joined::BrokerExpired => return Err(session_expired()),
+            Joined::TooManyMembers => {
+                let max = crate::domain::limits::MEMBERS_MAX;
+                return Err(Error::new(Reason::TooManyMembers, format!("group `{}` has {max} members already", group.name))
+                    .fact("members_max", max));
+            }
+        };
+        parts.groups.changed(group.id);
+        let started = Frame::Started(Started {
+            session: id,
+            member: member.clone(),
+            stream: stream.name.to_string(),
+            partition_count: stream.partition_count(),
+            broker: parts.settings.broker_name.clone(),
+            silence_limit: parts.settings.silence_limit,
+            reattached,
+        });
+        metrics::get().sessions.increment(1.0);
+        Ok(Self {
+            parts,
+            group,
+            stream,
+            member,
+            id,
+            incarnation,
+            held: BTreeMap::new(),
+            window,
+            frames,
+            outbox: VecDeque::from([started]),
+            blocked: false,
+            paused: false,
+            waker: Waker::default(),
+            turn: 0,
+            watch,
+            control,
+            work: FuturesUnordered::new(),
+            commits_under_way: 0,
+            last_heard: None,
+            going_away: None,
+            _registration: registration,
+        })
+    }
+
+    pub async fn run(mut self) -> Result<()> {
+        let end = self.serve().await;
+        metrics::get().sessions.decrement(1.0);
+        // Nothing more of these partitions: others may have them the moment the database knows.
+        self.held.clear();
+        let left = matches!(end, End::Left);
+        if let End::Failed(error) = end {
+            tracing::debug!(session = %self.id, group = %self.group.name, ?error, "a session ended");
+            // A subscriber that does not read does not hear it either.
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.frames.send(Err(error))).await;
+        }
+        let Self { parts, group, id, .. } = self;
+        farewell(&parts, &group, id, left).await;
+        Ok(())
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut view = self.watch.view().clone();
+        view.mark_changed();
+        let mut incarnations = self.parts.trust.subscribe();
+        let mut heartbeat = tokio::time::interval(self.parts.settings.heartbeat);
+        heartbeat.reset();
+        let draining = self.parts.draining.clone();
+        loop {
+            self.pump();
+            self.give_up_settled();
+            let (frames, waker) = (self.frames.clone(), self.waker.clone());
+            let deadline = self.next_deadline();
+            let end = tokio::select! {
+                () = frames.closed() => Some(End::Gone),
+                changed = view.changed() => match changed {
+                    Ok(()) => { let now = view.borrow_and_update().clone(); self.reconcile(now) }
+                    Err(_) => Some(End::Failed(crate::delivery::session::draining())),
+                },
+                control = self.control.recv() => match control { Some(control) => self.obey(control).await, None => None },
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
+                permit = frames.reserve(), if self.blocked => { drop(permit); self.blocked = false; None }
+                () = waker.notified() => None,
+                _ = heartbeat.tick() => self.beat(),
+                _ = incarnations.changed() => Some(End::Failed(session_expired())),
+                () = sleep_until(deadline), if deadline.is_some() => self.deadline_passed(),
+                () = draining.cancelled(), if self.going_away.is_none() => { self.go_away(); None }
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// The next time at which something must happen by itself.
+    fn next_deadline(&self) -> Option<Instant> {
+        let drains = self.held.values().filter_map(|held| match held.state {
+            State::Draining { deadline, release: false } => Some(deadline),
+            _ => None,
+        });
+        let trust = (!self.parts.trust.holds()).then(|| Instant::now() + TRUST_CHECK);
+        drains.chain(self.going_away).chain(trust).min()
+    }
+
+    fn deadline_passed(&mut self) -> Option<End> {
+        let now = Instant::now();
+        if self.going_away.is_some_and(|deadline| deadline <= now) {
+            return Some(End::Failed(draining()));
+        }
+        for held in self.held.values_mut() {
+            if let State::Draining { deadline, release } = &mut held.state {
+                *release |= *deadline <= now;
+            }
+        }
+        None
+    }
+
+    fn go_away(&mut self) {
+        let grace = self.parts.settings.go_away_grace;
+        self.going_away = Some(Instant::now() + grace);
+        self.outbox.push_back(Frame::GoAway { reason: Reason::BrokerDraining.as_str(), grace });
+    }
+
+    fn beat(&mut self) -> Option<End> {
+        let silent = self.last_heard.is_some_and(|heard| heard.elapsed() > self.parts.settings.silence_limit);
+        if silent {
+            let message = "nothing was heard on the session's Commit stream for too long; subscribe again";
+            return Some(End::Failed(Error::new(Reason::SessionExpired, message)));
+        }
+        // One heartbeat waits at most: a subscriber that does not read needs no second.
+        self.outbox.retain(|frame| !matches!(frame, Frame::Heartbeat { .. }));
+        let partitions = self.held.values().map(Held::progress).collect();
+        self.outbox.push_back(Frame::Heartbeat { partitions, paused: self.paused });
+        None
+    }
+
+    async fn obey(&mut self, control: Control) -> Option<End> {
+        self.last_heard = Some(Instant::now());
+        match control {
+            Control::Attached | Control::Heartbeat => {}
+            // Without its Commit stream the session is watched by the transport's keepalive.
+            Control::Detached => self.last_heard = None,
+            Control::Commit { commits, reply } => self.commit(commits, reply).await,
+            Control::Release { partitions, reply } => self.release(&partitions, reply),
+            Control::Leave => return Some(End::Left),
+        }
+        None
+    }
+
+    /// Takes in what the database says about the group.
+    fn reconcile(&mut self, view: View) -> Option<End> {
+        let snapshot = match view {
+            View::Unknown => return None,
+            View::Gone => return Some(End::Failed(group_not_found(self.group.name.as_str()))),
+            View::Known(snapshot) => snapshot,
+        };
+        let mine = |name: &str, session: Uuid| name == self.member && session == self.id;
+        if !snapshot.members.iter().any(|(name, session)| mine(name, *session)) {
+            // A snapshot from before the join; a later one follows.
+            if self.held.is_empty() && self.parts.trust.incarnation() == self.incarnation && !self.replaced(&snapshot) {
+                return None;
+            }
+            return Some(End::Failed(Error::new(
+                Reason::MemberFenced,
+                format!("member `{}` subscribed again elsewhere, or was given up; this session has ended", self.member),
+            )));
+        }
+        self.paused = snapshot.paused;
+        self.take_over(&snapshot);
+        None
+    }
+
+    fn replaced(&self, snapshot: &membership::GroupSnapshot) -> bool {
+        snapshot.members.iter().any(|(name, session)| *name == self.member && *session != self.id)
+    }
+}
+
+/// Tells the database that the member has gone, until it knows.
+async fn farewell(parts: &Deliveries, group: &ConsumerGroup, session: Uuid, left: bool) {
+    loop {
+        let told = async {
+            let db = parts.store.conn().await?;
+            if left {
+                membership::leave(&**db, group.organization, group.id, session).await
+            } else {
+                let grace = parts.settings.member_grace;
+                membership::detach(&**db, group.organization, group.id, session, grace).await
+            }
+        };
+        match told.await {
+            Ok(()) => break,
+            Err(error) => tracing::debug!(?error, "a farewell could not be said; trying again"),
+        }
+        tokio::time::sleep(FAREWELL_RETRY).await;
+    }
+    if left {
+        parts.groups.changed(group.id);
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The broker is shutting down.
+pub(crate) fn draining() -> Error {
+    Error::new(Reason::BrokerDraining, "the broker is shutting down; subscribe again, another one will serve")
+        .retry_after(Duration::from_millis(50))
+}

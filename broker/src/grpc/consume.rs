@@ -1,0 +1,183 @@
+//! `ConsumerService`: sessions and their commits.
+
+use crate::delivery::control::{CommitAnswer, Control};
+use crate::delivery::{Deliveries, Subscription};
+use crate::domain::ids::{GroupName, check_member_name};
+use crate::domain::limits::{
+    CLIENT_BYTES_MAX, WINDOW_BYTES_DEFAULT, WINDOW_BYTES_MAX, WINDOW_EVENTS_DEFAULT, WINDOW_EVENTS_MAX,
+};
+use crate::domain::{Error, Reason};
+use crate::grpc::convert::delivery::{commit_response, commits, subscribe_response};
+use crate::grpc::layers::{Peer, caller};
+use crate::identity::{Consume, Granted, authorize};
+use crate::runtime::clock;
+use eventflow_proto::v1::{
+    CommitRequest, CommitResponse, SubscribeRequest, SubscribeResponse, commit_request::Frame,
+    consumer_service_server::ConsumerService,
+};
+use futures_util::stream::{Stream, StreamExt};
+use std::pin::Pin;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Frames of a Commit stream that are under way.
+const PIPELINED: usize = 64;
+
+/// Subscriptions and commits, over the deliveries.
+pub struct ConsumeService {
+    deliveries: Deliveries,
+}
+
+impl ConsumeService {
+    pub fn new(deliveries: Deliveries) -> Self {
+        Self { deliveries }
+    }
+}
+
+#[tonic::async_trait]
+impl ConsumerService for ConsumeService {
+    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
+
+    async fn subscribe(&self, call: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+        let granted = authorize(&caller(&call)?, Consume)?;
+        let address = call.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
+        let payloads = call.get_ref().payload_view();
+        let subscription = subscription(call.into_inner(), address)?;
+        let frames = self.deliveries.subscribe(granted, subscription).await?;
+        let responses = ReceiverStream::new(frames).map(move |frame| match frame {
+            Ok(frame) => Ok(subscribe_response(frame, payloads, clock::unix_us())),
+            Err(error) => Err(Status::from(error)),
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    type CommitStream = ReceiverStream<Result<CommitResponse, Status>>;
+
+    async fn commit(&self, call: Request<Streaming<CommitRequest>>) -> Result<Response<Self::CommitStream>, Status> {
+        let granted = authorize(&caller(&call)?, Consume)?;
+        let (answers, receiver) = mpsc::channel(PIPELINED);
+        let stream = CommitStream { deliveries: self.deliveries.clone(), granted, requests: call.into_inner() };
+        self.deliveries.tasks.spawn_call(async move {
+            if let Err(error) = stream.run(&answers).await {
+                // A client that has gone does not hear it.
+                let _ = answers.send(Err(error.into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+fn subscription(wire: SubscribeRequest, client_address: String) -> Result<Subscription, Error> {
+    let group = GroupName::parse("group", &wire.group)?;
+    let member = (!wire.member_name.is_empty()).then_some(wire.member_name);
+    if let Some(name) = &member {
+        check_member_name("member_name", name)?;
+    }
+    if wire.client.len() > CLIENT_BYTES_MAX || wire.client.contains('\0') {
+        return Err(Error::invalid("client", format!("must be at most {CLIENT_BYTES_MAX} bytes without NUL")));
+    }
+    if wire.window_events > WINDOW_EVENTS_MAX {
+        return Err(Error::invalid("window_events", format!("must be at most {WINDOW_EVENTS_MAX}")));
+    }
+    if wire.window_bytes > WINDOW_BYTES_MAX {
+        return Err(Error::invalid("window_bytes", format!("must be at most {WINDOW_BYTES_MAX}")));
+    }
+    let or_default = |value: u64, default: u64| if value == 0 { default } else { value };
+    Ok(Subscription {
+        group,
+        member,
+        window_events: or_default(wire.window_events.into(), WINDOW_EVENTS_DEFAULT.into()) as u32,
+        window_bytes: or_default(wire.window_bytes, WINDOW_BYTES_DEFAULT),
+        client: wire.client,
+        client_address,
+    })
+}
+
+/// One Commit stream.
+struct CommitStream {
+    deliveries: Deliveries,
+    granted: Granted<Consume>,
+    requests: Streaming<CommitRequest>,
+}
+
+type Answers = mpsc::Sender<Result<CommitResponse, Status>>;
+
+impl CommitStream {
+    async fn run(mut self, answers: &Answers) -> Result<(), Error> {
+        let Some(control) = self.attach(answers).await? else { return Ok(()) };
+        let mut last_id = 0;
+        let (waiting, outcomes) = mpsc::channel(PIPELINED);
+        self.deliveries.tasks.spawn_call(answer_in_order(outcomes, answers.clone()));
+        loop {
+            // Whatever breaks the stream: the session goes on without it.
+            let Ok(Some(request)) = self.requests.message().await else { break };
+            if request.frame_id <= last_id {
+                return Err(Error::invalid("frame_id", format!("must be above {last_id}, the one before")));
+            }
+            last_id = request.frame_id;
+            let (asked, answer) = asked(request)?;
+            let left = matches!(asked, Control::Leave);
+            if control.send(asked).await.is_err() {
+                return Err(session_gone());
+            }
+            if waiting.send((last_id, answer)).await.is_err() || left {
+                return Ok(());
+            }
+        }
+        // A session that has ended does not need to know.
+        let _ = control.send(Control::Detached).await;
+        Ok(())
+    }
+
+    /// The first frame names the session.
+    async fn attach(&mut self, answers: &Answers) -> Result<Option<mpsc::Sender<Control>>, Error> {
+        let Ok(Some(first)) = self.requests.message().await else { return Ok(None) };
+        let Some(Frame::Attach(attach)) = first.frame else {
+            return Err(Error::invalid("attach", "must be the first frame of a Commit stream"));
+        };
+        let session = attach
+            .session_id
+            .parse()
+            .map_err(|_| Error::invalid("attach.session_id", "is not the id of a session; SessionStarted has it"))?;
+        let organization = self.granted.organization();
+        let control = self.deliveries.registry.find(&self.deliveries.store, organization, session).await?;
+        if control.send(Control::Attached).await.is_err() {
+            return Err(session_gone());
+        }
+        let _ = answers.send(Ok(commit_response(first.frame_id, Vec::new()))).await;
+        Ok(Some(control))
+    }
+}
+
+fn session_gone() -> Error {
+    Error::new(Reason::SessionNotFound, "the session has ended; subscribe again")
+}
+
+/// What a frame asks of the session; None: it is answered at once.
+fn asked(request: CommitRequest) -> Result<(Control, Option<oneshot::Receiver<Vec<CommitAnswer>>>), Error> {
+    let (reply, answer) = oneshot::channel();
+    Ok(match request.frame {
+        Some(Frame::Commit(progress)) => (Control::Commit { commits: commits(progress.commits)?, reply }, Some(answer)),
+        Some(Frame::Release(release)) => (Control::Release { partitions: release.partitions, reply }, Some(answer)),
+        Some(Frame::Heartbeat(_)) => (Control::Heartbeat, None),
+        Some(Frame::Leave(_)) => (Control::Leave, None),
+        Some(Frame::Attach(_)) => return Err(Error::invalid("attach", "must be the first frame only")),
+        None => return Err(Error::invalid("frame", "must be set")),
+    })
+}
+
+async fn answer_in_order(
+    mut outcomes: mpsc::Receiver<(u64, Option<oneshot::Receiver<Vec<CommitAnswer>>>)>,
+    answers: Answers,
+) {
+    while let Some((frame_id, answer)) = outcomes.recv().await {
+        let results = match answer {
+            None => Ok(Vec::new()),
+            Some(answer) => answer.await.map_err(|_| Status::from(session_gone())),
+        };
+        if answers.send(results.map(|results| commit_response(frame_id, results))).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Frames of subscriptions and reads.
+
+use crate::delivery::control::{CommitAnswer, PartitionCommit};
+use crate::delivery::frame::{Delivery, Frame, Lease, Progress};
+use crate::delivery::reader::ReadFrame;
+use crate::domain::position::Fence;
+use crate::domain::{Error, Result};
+use crate::grpc::convert::event::view;
+use crate::grpc::convert::time::timestamp;
+use crate::grpc::status::to_error_status;
+use eventflow_proto::v1::{self, PayloadView, read_response, subscribe_response::Frame as Wire};
+use eventflow_proto::{EncodedBatch, EventBatch};
+use prost::Message;
+use std::time::Duration;
+
+/// A batch as readers get it: the part that all share is encoded already.
+pub fn batch(delivery: &Delivery, payloads: PayloadView) -> EncodedBatch {
+    let encoded = delivery.batch.encoded.slice(delivery.events.clone());
+    let head = EventBatch {
+        partition: delivery.partition,
+        log_epoch: delivery.fence.log_epoch.unsigned_abs(),
+        lease_epoch: delivery.fence.lease_epoch.unsigned_abs(),
+        base_offset: delivery.base_offset(),
+        next_offset: delivery.next_offset(),
+        events: Vec::new(),
+        offset_deltas: Vec::new(),
+        append_time: Some(timestamp(delivery.batch.appended_at_us)),
+    };
+    if payloads != PayloadView::Text {
+        return EncodedBatch { head, encoded };
+    }
+    // What we encoded ourselves decodes.
+    let events = EventBatch::decode(encoded).map(|batch| batch.events).unwrap_or_default();
+    EventBatch { events: events.into_iter().map(|event| view(event, payloads)).collect(), ..head }.into()
+}
+
+/// The events of a delivery, one by one, with their positions.
+pub fn stored(delivery: &Delivery, payloads: PayloadView) -> Vec<v1::StoredEvent> {
+    let partition = delivery.partition;
+    let append_time = Some(timestamp(delivery.batch.appended_at_us));
+    // What we encoded ourselves decodes.
+    let encoded = delivery.batch.encoded.slice(delivery.events.clone());
+    let events = EventBatch::decode(encoded).map(|batch| batch.events).unwrap_or_default();
+    let stored = |(offset, mut event): (i64, v1::Event)| {
+        event.id.get_or_insert_with(|| format!("{partition}-{offset}"));
+        event.time = event.time.or(append_time);
+        v1::StoredEvent {
+            partition,
+            offset,
+            log_epoch: delivery.fence.log_epoch.unsigned_abs(),
+            append_time,
+            event: Some(view(event, payloads)),
+        }
+    };
+    (delivery.base_offset()..).zip(events).map(stored).collect()
+}
+
+/// One frame of a subscription. `deadline` turns a remaining time into database time for people; the client counts from now.
+pub fn subscribe_response(frame: Frame, payloads: PayloadView, now_us: i64) -> v1::SubscribeResponse {
+    let frame = match frame {
+        Frame::Batch(delivery) => Wire::Batch(batch(&delivery, payloads)),
+        Frame::Started(started) => Wire::Session(v1::SessionStarted {
+            session_id: started.session.to_string(),
+            member_name: started.member,
+            stream: started.stream,
+            partition_count: started.partition_count,
+            broker: started.broker,
+            silence_limit: Some(duration(started.silence_limit)),
+            reattached: started.reattached,
+        }),
+        Frame::Assigned(leases) => {
+            Wire::Assigned(v1::PartitionsAssigned { partitions: leases.into_iter().map(lease).collect() })
+        }
+        Frame::Revoking { partitions, within } => Wire::Revoking(v1::PartitionsRevoking {
+            partitions,
+            deadline: Some(timestamp(now_us + within.as_micros() as i64)),
+        }),
+        Frame::Lost(partitions) => Wire::Lost(v1::PartitionsLost { partitions }),
+        Frame::Heartbeat { partitions, paused } => Wire::Heartbeat(v1::SessionHeartbeat {
+            partitions: partitions.into_iter().map(progress).collect(),
+            paused,
+        }),
+        Frame::Repositioned(moved) => Wire::Repositioned(v1::Repositioned { partition: Some(lease(moved)) }),
+        Frame::Truncated { partition, from, to, resumed } => Wire::Truncated(v1::Truncated {
+            partition,
+            from_offset: from,
+            to_offset: to,
+            log_epoch: crate::domain::position::LogEpoch::of(to).0.unsigned_abs(),
+            resumed,
+        }),
+        Frame::GoAway { reason, grace } => {
+            Wire::GoAway(v1::GoAway { reason: reason.to_owned(), grace: Some(duration(grace)) })
+        }
+    };
+    v1::SubscribeResponse { frame: Some(frame) }
+}
+
+fn lease(lease: Lease) -> v1::AssignedPartition {
+    v1::AssignedPartition {
+        partition: lease.partition,
+        log_epoch: lease.fence.log_epoch.unsigned_abs(),
+        lease_epoch: lease.fence.lease_epoch.unsigned_abs(),
+        next_offset: lease.next_offset,
+    }
+}
+
+fn progress(progress: Progress) -> v1::PartitionProgress {
+    v1::PartitionProgress {
+        partition: progress.partition,
+        committed_offset: progress.committed,
+        next_offset: progress.next_offset,
+        head: progress.head,
+        lag_events: progress.lag_events,
+    }
+}
+
+fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
+}
+
+/// One frame of a read.
+pub fn read_response(frame: ReadFrame, payloads: PayloadView) -> v1::ReadResponse {
+    let frame = match frame {
+        ReadFrame::Batch(delivery) => read_response::Frame::Batch(batch(&delivery, payloads)),
+        ReadFrame::CaughtUp => read_response::Frame::CaughtUp(v1::CaughtUp {}),
+        ReadFrame::Heartbeat(positions) => read_response::Frame::Heartbeat(v1::ReadHeartbeat {
+            positions: positions
+                .into_iter()
+                .map(|(partition, next_offset, head)| v1::PartitionPosition { partition, next_offset, head })
+                .collect(),
+        }),
+    };
+    v1::ReadResponse { frame: Some(frame) }
+}
+
+/// Commits of one frame; a partition comes at most once.
+pub fn commits(wire: Vec<v1::PartitionCommit>) -> Result<Vec<PartitionCommit>> {
+    let mut seen = std::collections::HashSet::new();
+    let mut commits = Vec::with_capacity(wire.len());
+    for (index, commit) in wire.into_iter().enumerate() {
+        let field = |name: &str| format!("commit.commits[{index}].{name}");
+        if !seen.insert(commit.partition) {
+            return Err(Error::invalid(field("partition"), "comes twice in this frame"));
+        }
+        let epoch = |name: &str, value: u64| {
+            i64::try_from(value).map_err(|_| Error::invalid(field(name), "is not an epoch that was given out"))
+        };
+        let next_offset =
+            commit.next_offset.ok_or_else(|| Error::invalid(field("next_offset"), "must be set; zero is an offset"))?;
+        commits.push(PartitionCommit {
+            partition: commit.partition,
+            fence: Fence {
+                log_epoch: epoch("log_epoch", commit.log_epoch)?,
+                lease_epoch: epoch("lease_epoch", commit.lease_epoch)?,
+            },
+            next_offset,
+        });
+    }
+    Ok(commits)
+}
+
+pub fn commit_response(frame_id: u64, answers: Vec<CommitAnswer>) -> v1::CommitResponse {
+    let result = |answer: CommitAnswer| match answer.outcome {
+        Ok(offset) => v1::CommitResult { partition: answer.partition, committed_offset: Some(offset), error: None },
+        Err(error) => v1::CommitResult {
+            partition: answer.partition,
+            committed_offset: None,
+            error: Some(to_error_status(&error)),
+        },
+    };
+    v1::CommitResponse { frame_id, results: answers.into_iter().map(result).collect() }
+}

@@ -1,0 +1,72 @@
+//! Publish requests and their answers.
+
+use crate::domain::ids::StreamName;
+use crate::domain::{Applied, Error, Result};
+use crate::grpc::convert::event::events;
+use crate::grpc::convert::time::timestamp;
+use crate::grpc::status::to_error_status;
+use crate::publish::lane::Appended;
+use crate::publish::plan::Producer;
+use crate::publish::{PartitionPart, Request};
+use eventflow_proto::v1::{self, partition_result::Outcome};
+use uuid::Uuid;
+
+pub fn request(wire: v1::PublishRequest, traceparent: Option<&str>) -> Result<Request> {
+    let producer = producer(wire.producer.as_ref())?;
+    Ok(Request {
+        stream: StreamName::parse("stream", &wire.stream).map_err(|error| error.applied(Applied::No))?,
+        producer,
+        events: events(wire.events, traceparent)?,
+        partition: wire.partition,
+        routing_version: i64::try_from(wire.routing_version)
+            .map_err(|_| Error::invalid("routing_version", "is not one that a stream has had").applied(Applied::No))?,
+        validate_only: wire.validate_only,
+        after_refusal: wire.after_refusal,
+    })
+}
+
+/// The producer of a request, checked.
+pub fn producer(wire: Option<&v1::Producer>) -> Result<Option<Producer>> {
+    let Some(wire) = wire else { return Ok(None) };
+    let refused = |field: &str, why: &str| Error::invalid(field, why).applied(Applied::No);
+    let id = Uuid::from_slice(&wire.id).map_err(|_| refused("producer.id", "must be a UUID of 16 bytes"))?;
+    if id.is_nil() {
+        return Err(refused("producer.id", "must not be the nil UUID"));
+    }
+    let epoch =
+        i32::try_from(wire.epoch).map_err(|_| refused("producer.epoch", "must be at most 2,147,483,647"))?;
+    Ok(Some(Producer { id, epoch, first_sequence: wire.first_sequence }))
+}
+
+/// Waits for every part and tells what became of it.
+pub async fn response(parts: Vec<PartitionPart>) -> v1::PublishResponse {
+    let mut results = Vec::with_capacity(parts.len());
+    for part in parts {
+        let outcome = match part.outcome.wait().await {
+            None => Outcome::Validated(v1::Validated {}),
+            Some(Ok(done)) => Outcome::Appended(appended(done)),
+            Some(Err(error)) if error.was_applied() == Some(Applied::Unknown) => {
+                Outcome::Unknown(to_error_status(&error))
+            }
+            Some(Err(error)) => Outcome::Error(to_error_status(&error)),
+        };
+        let event_indexes = part.events.unwrap_or_default();
+        results.push(v1::PartitionResult { partition: part.partition, event_indexes, outcome: Some(outcome) });
+    }
+    v1::PublishResponse { results }
+}
+
+fn appended(done: Appended) -> v1::Appended {
+    let mut ranges = done.ranges.into_iter();
+    let (base_offset, event_count) = ranges.next().unwrap_or_default();
+    v1::Appended {
+        base_offset,
+        log_epoch: done.log_epoch.unsigned_abs(),
+        event_count: event_count.unsigned_abs(),
+        append_time: Some(timestamp(done.appended_at_us)),
+        duplicate: done.duplicate,
+        more: ranges
+            .map(|(base_offset, count)| v1::OffsetRange { base_offset, event_count: count.unsigned_abs() })
+            .collect(),
+    }
+}

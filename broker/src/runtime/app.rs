@@ -1,0 +1,348 @@
+//! The broker as a whole: its parts made in the order in which they depend on each other, and taken down in the reverse.
+
+use crate::catalogue::{Catalogue, Changed};
+use crate::config::Config;
+use crate::delivery::commits::Committer;
+use crate::delivery::feeder::Feeder;
+use crate::delivery::hints::Hints;
+use crate::delivery::registry::Registry;
+use crate::delivery::sweeper::Sweeper;
+use crate::delivery::{Deliveries, Settings};
+use crate::domain::{Error, Reason, Result};
+use crate::grpc::accept;
+use crate::grpc::layers::{CallLimits, Door};
+use crate::grpc::{consume, consumer_groups, health, log, publish, routes, streams};
+use crate::groups::lease::{BrokerIdentity, Lease};
+use crate::groups::{Groups, Trust};
+use crate::identity::{Authenticator, KeySource};
+use crate::jobs::{self, Job};
+use crate::publish::Publisher;
+use crate::publish::gate::DurabilityGate;
+use crate::publish::lane::{LaneParts, lane};
+use crate::runtime::shutdown::{Farewell, Outcome, Phase, Signals, in_order};
+use crate::runtime::{Condition, Kind, Readiness, Tasks};
+use crate::store::epoch::LogEpochs;
+use crate::store::{DatabaseUrl, Store, durability, migrate};
+use crate::tail::Tail;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// The version that brokers and members are told.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Changes of groups by administrative calls, on their way to the coordinator; what does not fit is found by polling.
+const CHANGES: usize = 256;
+/// Between looks at whether something has drained.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A running broker.
+pub struct App {
+    config: Config,
+    tasks: Tasks,
+    readiness: Readiness,
+    farewell: Farewell,
+    store: Store,
+    publisher: Publisher,
+    groups: Groups,
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+}
+
+/// What the parts share before there are services.
+struct Ground {
+    config: Config,
+    tasks: Tasks,
+    readiness: Readiness,
+    farewell: Farewell,
+    store: Store,
+    epochs: LogEpochs,
+    gate: DurabilityGate,
+    tail: Tail,
+    groups: Groups,
+    catalogue: Catalogue,
+    trust: Trust,
+}
+
+impl App {
+    /// Opens the database and both ports, and returns when calls are served. Whatever is wrong is a sentence for whoever starts it.
+    pub async fn start(config: Config) -> Result<Self> {
+        let grpc = accept::bind(config.server.listen)?;
+        let http = accept::bind(config.http.listen)?;
+        let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
+        let ground = Ground::prepare(config, grpc_address).await?;
+        let publisher = ground.publisher();
+        let deliveries = ground.deliveries();
+        ground.background();
+        ground.serve(grpc, http, publisher.clone(), deliveries).await?;
+        ground.readiness.clear(Condition::Starting);
+        tracing::info!(grpc = %grpc_address, http = %http_address, database = %ground.store.describe(), "serving");
+        let Ground { config, tasks, readiness, farewell, store, groups, .. } = ground;
+        Ok(Self { config, tasks, readiness, farewell, store, publisher, groups, grpc_address, http_address })
+    }
+
+    /// Where calls are served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where probes and metrics are served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Serves until SIGINT or SIGTERM, then stops in order; a second signal, or a part that the broker cannot do without ending
+    /// early, stops it at once.
+    pub async fn run_until_signal(self) -> Result<Option<Outcome>> {
+        let mut signals = Signals::listen().map_err(Error::internal)?;
+        let failed = tokio::select! {
+            name = signals.next() => { tracing::info!(signal = name, "stopping"); None }
+            failure = self.tasks.failed() => Some(failure),
+        };
+        let outcome = signals.unless_repeated(self.stop()).await;
+        match failed {
+            Some(failure) => Err(Error::new(Reason::Internal, format!("the broker cannot go on: {failure}"))),
+            None => Ok(outcome),
+        }
+    }
+
+    /// Stops in order, within the grace.
+    pub async fn stop(self) -> Outcome {
+        let grace = self.config.shutdown.grace;
+        let Self { tasks, readiness, farewell, publisher, groups, store, .. } = self;
+        readiness.raise(Condition::Draining, "the broker is shutting down");
+        tasks.expect_ends();
+        let refusing = farewell.refusing.clone();
+        let go_away = farewell.go_away.clone();
+        let phases = vec![
+            Phase::new("refuse new calls", grace, async move { refusing.cancel() }),
+            Phase::new("go-away to sessions", grace.mul_f64(0.5), async move {
+                go_away.cancel();
+                while groups.session_count() > 0 {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            }),
+            Phase::new("drain lanes", grace.mul_f64(0.5), async move {
+                while publisher.in_flight_bytes() > 0 {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            }),
+            Phase::new("close connections", grace, {
+                let closing = farewell.closing.clone();
+                async move { closing.cancel() }
+            }),
+            Phase::new("stop tasks", grace, {
+                let tasks = tasks.clone();
+                async move {
+                    tasks.stop();
+                    tasks.wait().await;
+                }
+            }),
+        ];
+        let outcome = in_order(phases, grace).await;
+        tasks.kill();
+        store.close();
+        outcome
+    }
+}
+
+impl Ground {
+    async fn prepare(config: Config, grpc_address: SocketAddr) -> Result<Self> {
+        let tasks = Tasks::new();
+        let url = DatabaseUrl::parse(&config.database.url)?;
+        let store = Store::new(url, config.database.pool_size, config.database.connect_timeout)?;
+        let epochs = check_database(&store, &config).await?;
+        let address = match config.server.advertise.as_str() {
+            "" => grpc_address.to_string(),
+            advertised if advertised.ends_with(":0") => grpc_address.to_string(),
+            advertised => advertised.to_owned(),
+        };
+        let name = config.broker.name.clone();
+        let identity = BrokerIdentity { name, address, version: VERSION, ttl: config.groups.lease_ttl };
+        let (lease, trust) = Lease::start(store.clone(), identity).await?;
+        tasks.spawn(Kind::Lease, lease.run(tasks.stopping()));
+        let groups = Groups::new(store.clone());
+        let (sender, mut changes) = mpsc::channel(CHANGES);
+        let catalogue = Catalogue::new(store.clone(), Changed::new(sender));
+        let told = groups.clone();
+        tasks.spawn(Kind::Job, async move {
+            while let Some(group) = changes.recv().await {
+                told.changed(group);
+            }
+            Ok(())
+        });
+        Ok(Self {
+            tail: Tail::new(config.delivery.tail_cache_bytes),
+            tasks,
+            readiness: Readiness::starting(),
+            farewell: Farewell::default(),
+            store,
+            epochs,
+            gate: DurabilityGate::default(),
+            groups,
+            catalogue,
+            trust,
+            config,
+        })
+    }
+
+    fn publisher(&self) -> Publisher {
+        let parts = LaneParts { store: self.store.clone(), epochs: self.epochs.clone(), tail: self.tail.clone() };
+        let mut lanes = Vec::with_capacity(self.config.database.lanes);
+        for index in 0..self.config.database.lanes {
+            let (handle, run) = lane(index, parts.clone());
+            self.tasks.spawn(Kind::Lane, run);
+            lanes.push(handle);
+        }
+        let settings = &self.config.publish;
+        Publisher::new(
+            self.catalogue.clone(),
+            lanes,
+            settings.in_flight_bytes,
+            self.gate.clone(),
+            settings.create_missing_streams,
+        )
+    }
+
+    fn deliveries(&self) -> Deliveries {
+        let (commits, committer) =
+            Committer::new(self.store.clone(), self.epochs.clone(), self.config.groups.commit_interval);
+        self.tasks.spawn(Kind::Commits, committer.run());
+        let settings = Settings {
+            broker_name: self.config.broker.name.clone(),
+            heartbeat: self.config.delivery.heartbeat,
+            silence_limit: self.config.delivery.silence_limit,
+            member_grace: self.config.groups.member_grace,
+            go_away_grace: self.config.shutdown.grace.mul_f64(0.5),
+        };
+        Deliveries {
+            store: self.store.clone(),
+            catalogue: self.catalogue.clone(),
+            tail: self.tail.clone(),
+            groups: self.groups.clone(),
+            trust: self.trust.clone(),
+            commits,
+            registry: Registry::default(),
+            tasks: self.tasks.clone(),
+            settings,
+            draining: self.farewell.go_away.clone(),
+        }
+    }
+
+    /// What runs beside the calls.
+    fn background(&self) {
+        let (tasks, stop) = (&self.tasks, self.tasks.stopping());
+        let poll = self.config.delivery.poll_interval;
+        tasks.spawn(Kind::Wake, Feeder::new(self.store.clone(), self.tail.clone()).run(poll, stop.clone()));
+        tasks.spawn(Kind::Wake, self.groups.clone().run(poll, stop.clone()));
+        if self.config.delivery.hints {
+            let hints = Hints {
+                store: self.store.clone(),
+                tail: self.tail.clone(),
+                groups: self.groups.clone(),
+                sender: uuid::Uuid::new_v4(),
+            };
+            tasks.spawn(Kind::Wake, hints.run(stop.clone()));
+        }
+        let sweeper = Sweeper {
+            store: self.store.clone(),
+            groups: self.groups.clone(),
+            ttl: self.config.groups.lease_ttl,
+            interval: self.config.groups.sweep_interval,
+        };
+        tasks.spawn(Kind::Lease, sweeper.run(stop.clone()));
+        let watch = jobs::watch::Watch {
+            store: self.store.clone(),
+            epochs: self.epochs.clone(),
+            gate: self.gate.clone(),
+            readiness: self.readiness.clone(),
+            allow_unsafe: self.config.database.allow_unsafe_durability,
+        };
+        tasks.spawn(Kind::Watch, watch.run(stop.clone()));
+        let retention = self.config.jobs.retention_interval;
+        tasks.spawn(Kind::Job, jobs::run(Job::Retention, self.store.clone(), retention, stop.clone()));
+        tasks.spawn(Kind::Job, jobs::run(Job::Prune, self.store.clone(), PRUNE_INTERVAL, stop.clone()));
+        let (tail, mut epochs) = (self.tail.clone(), self.epochs.subscribe());
+        tasks.spawn(Kind::Job, async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    // The log has another life: what is cached belongs to the old one.
+                    changed = epochs.changed() => match changed {
+                        Ok(()) => tail.clear(),
+                        Err(_) => return Ok(()),
+                    },
+                }
+            }
+        });
+    }
+
+    /// The doors.
+    async fn serve(
+        &self,
+        grpc: TcpListener,
+        http: TcpListener,
+        publisher: Publisher,
+        deliveries: Deliveries,
+    ) -> Result<()> {
+        let (reporter, _) = tonic_health::server::health_reporter();
+        let reads = log::LogReads {
+            catalogue: self.catalogue.clone(),
+            store: self.store.clone(),
+            tail: self.tail.clone(),
+            tasks: self.tasks.clone(),
+            draining: self.farewell.go_away.clone(),
+        };
+        let routes = routes(
+            publish::PublishService::new(publisher, self.tasks.clone()),
+            consume::ConsumeService::new(deliveries),
+            reads,
+            streams::Streams::new(self.catalogue.clone()),
+            consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+            &reporter,
+            self.config.server.reflection,
+        )?;
+        let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
+        let refusing = self.farewell.refusing.clone();
+        let door = Door::new(routes, authenticator, self.config.server.reflection, CallLimits::default(), refusing)?;
+        let options = accept::Options::from(&self.config.server);
+        let closing = self.farewell.closing.clone();
+        self.tasks.spawn(Kind::Accept, accept::run(grpc, Arc::new(door), self.tasks.clone(), options, closing));
+        self.tasks.spawn(Kind::Http, crate::http::run(http, self.readiness.clone(), self.tasks.clone()));
+        self.tasks.spawn(Kind::Watch, health::follow(reporter, self.readiness.clone(), self.tasks.stopping()));
+        Ok(())
+    }
+}
+
+/// Is this a database that may be served? Also learns the log epoch.
+async fn check_database(store: &Store, config: &Config) -> Result<LogEpochs> {
+    let db = store.conn().await?;
+    migrate::check_version(&**db).await?;
+    let found = durability::check(&**db).await?;
+    found.warnings.iter().for_each(|warning| tracing::warn!(%warning, "the database could be safer"));
+    if !found.unsafe_settings.is_empty() && !config.database.allow_unsafe_durability {
+        let why = found.unsafe_settings.join("; ");
+        return Err(Error::new(
+            Reason::UnsafeDurability,
+            format!("the database could lose acknowledged events: {why}; change it, or allow it for tests only"),
+        ));
+    }
+    let epochs = LogEpochs::new(0);
+    epochs.check(&**db).await?;
+    Ok(epochs)
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(Error::internal)
+}
