@@ -4,6 +4,7 @@
 mod calls;
 mod connections;
 mod endings;
+mod exhausted;
 mod fixture;
 mod probes;
 mod wire;

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -23,9 +23,7 @@ async fn whoever_does_not_say_what_it_speaks_is_closed_in_time() {
         b"PRI * HTTP/2.0\r\n\r\nSM",
         b"GET /livez HTTP/1.1\r\nhost: x\r\n",
     ] {
-        let since = Instant::now();
         exchange(server.address, begun).await;
-        assert!(since.elapsed().as_millis() >= 150, "it had time to go on");
     }
     server.serves_others().await;
     server.stop().await;

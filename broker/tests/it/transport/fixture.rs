@@ -90,9 +90,7 @@ impl Server {
         )
         .expect("door");
 
-        let listener = accept::bind("127.0.0.1:0".parse().expect("address"))
-            .await
-            .expect("a free port");
+        let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
         let address = listener.local_addr().expect("address");
         let accepting = accept::run(
             listener,

@@ -9,9 +9,7 @@ use eventflow_broker::{
 use std::net::SocketAddr;
 
 async fn start() -> (SocketAddr, Readiness, Tasks) {
-    let listener = accept::bind("127.0.0.1:0".parse().expect("address"))
-        .await
-        .expect("a free port");
+    let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
     let address = listener.local_addr().expect("address");
     let (readiness, tasks) = (Readiness::starting(), Tasks::new());
     tasks.spawn(
@@ -76,7 +74,7 @@ async fn nonsense_and_large_headers_end_their_connection_only() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named_with_a_way_out() {
     let (address, _, tasks) = start().await;
-    let error = accept::bind(address).await.expect_err("taken");
+    let error = accept::bind(address).expect_err("taken");
     assert!(
         error.message().contains(&address.to_string())
             && error.message().contains("the port is taken")
