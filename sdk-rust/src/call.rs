@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Attempts of one call, within its timeout.
-const ATTEMPTS_MAX: u32 = 5;
+pub(crate) const ATTEMPTS_MAX: u32 = 5;
 
 /// A new request id, which makes a mutation repeatable for a day.
 pub(crate) fn request_id() -> String {

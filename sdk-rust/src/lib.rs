@@ -38,6 +38,7 @@ mod connection;
 mod connection_string;
 pub mod consumer;
 mod convert;
+mod duplex;
 pub mod error;
 pub mod event;
 pub mod groups;

@@ -1,11 +1,27 @@
 //! Options of a consumer.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use super::Consumer;
+use eventflow_proto::{limits::CLIENT_BYTES_MAX, v1};
+use tokio::sync::{broadcast, mpsc};
+
+use super::{
+    Consumer, Notices,
+    buffer::Buffer,
+    ledger::Ledger,
+    member::{COMMANDS_MAX, MemberTask, Waiters},
+    notice::NOTICES_MAX,
+    session::{Session, join},
+};
 use crate::{
+    call::{ATTEMPTS_MAX, is_transient},
     client::Client,
-    error::{Error, Result},
+    connection::backoff,
+    error::Result,
 };
 
 /// Builds a [`Consumer`]. From [`Client::consumer`].
@@ -77,6 +93,84 @@ impl ConsumerBuilder {
     /// # Errors
     /// `CONSUMER_GROUP_NOT_FOUND`, `TOO_MANY_MEMBERS`, `INVALID_ARGUMENT`, or why no broker answers.
     pub async fn build(self) -> Result<Consumer> {
-        Err(Error::closed("consumer"))
+        let is_named = self.member_name.is_some();
+        let request = v1::SubscribeRequest {
+            group: self.group,
+            // A name even when nobody chose one, to come back under.
+            member_name: self
+                .member_name
+                .unwrap_or_else(|| format!("rust-{}", uuid::Uuid::new_v4().simple())),
+            window_events: self.window_events,
+            window_bytes: self.window_bytes,
+            client: client_string(&self.client.connections().options().application),
+            payload_view: v1::PayloadView::Bytes as i32,
+        };
+        let session = first_session(&self.client, &request).await?;
+        let buffer = Arc::new(Buffer::new(self.window_events, self.window_bytes));
+        let (notices, first_notices) = broadcast::channel(NOTICES_MAX);
+        let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+        let tasks = self.client.tasks().clone();
+        let stop = tasks.stop.child_token();
+        let auto_commit = match self.commits {
+            Commits::Auto(interval) => Some(interval),
+            Commits::Explicit => None,
+        };
+        let consumer = Consumer {
+            buffer: Arc::clone(&buffer),
+            commands,
+            notices: Mutex::new((Some(Notices(first_notices)), notices.subscribe())),
+            stop: stop.clone(),
+            member_name: session.member_name.clone(),
+            stream: Arc::clone(&session.stream),
+            is_auto: auto_commit.is_some(),
+            current: None,
+        };
+        let task = MemberTask {
+            client: self.client,
+            request,
+            is_named,
+            auto_commit,
+            buffer,
+            notices,
+            commands: commanded,
+            early: VecDeque::new(),
+            stop,
+            ledger: Ledger::default(),
+            waiters: Waiters::default(),
+            away_since: None,
+        };
+        tasks.tracker.spawn(task.run(session));
+        Ok(consumer)
     }
+}
+
+/// The first membership, so that what is wrong is told at once.
+async fn first_session(client: &Client, request: &v1::SubscribeRequest) -> Result<Session> {
+    let mut attempt = 1;
+    loop {
+        match join(client, request.clone()).await {
+            Err(error) if is_transient(&error) && attempt < ATTEMPTS_MAX => {
+                tokio::time::sleep(backoff(attempt)).await;
+                attempt += 1;
+            }
+            joined => return joined,
+        }
+    }
+}
+
+/// Library and application, within the limit and without what a terminal would not print.
+fn client_string(application: &str) -> String {
+    let mut text = crate::USER_AGENT.to_owned();
+    let application: String = application
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(64)
+        .collect();
+    if !application.is_empty() {
+        text = format!("{application} {text}");
+    }
+    while text.len() > CLIENT_BYTES_MAX {
+        text.pop();
+    }
+    text
 }

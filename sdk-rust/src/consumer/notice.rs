@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::broadcast;
+
 /// Something that a consumer survived, and that an operator may want to see.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -53,12 +55,33 @@ pub enum Notice {
     },
 }
 
+/// How many notices wait for a slow reader.
+pub(super) const NOTICES_MAX: usize = 256;
+
 /// Receives [`Notice`]s. At most 256 wait; the oldest are dropped first. From [`Consumer::notices`](super::Consumer::notices).
-pub struct Notices {}
+#[derive(Debug)]
+pub struct Notices(pub(super) broadcast::Receiver<Notice>);
 
 impl Notices {
-    /// The next notice; `None` once the consumer has ended.
+    /// The next notice; `None` once the consumer has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<Notice> {
-        None
+        loop {
+            match self.0.recv().await {
+                Ok(notice) => return Some(notice),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// A notice that is there already.
+    pub fn try_next(&mut self) -> Option<Notice> {
+        loop {
+            match self.0.try_recv() {
+                Ok(notice) => return Some(notice),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status};
 
 use super::{
     Shared,
@@ -21,6 +21,7 @@ use crate::{
     call::{is_elsewhere, is_transient},
     client::Client,
     connection::{Connection, backoff},
+    duplex::Answers,
     error::{Error, ErrorKind, Result, reason},
 };
 
@@ -53,34 +54,10 @@ enum End {
     Final(Error),
 }
 
-type Opening = Pin<
-    Box<dyn Future<Output = Result<Response<Streaming<v1::PublishStreamResponse>>, Status>> + Send>,
->;
-
-/// The answering half of a `PublishStream`. A broker may hold its headers back until the first request.
-enum Answers {
-    Opening(Opening),
-    Open(Box<Streaming<v1::PublishStreamResponse>>),
-}
-
-impl Answers {
-    /// The next answer; `None` at the end. Cancel-safe.
-    async fn next(&mut self) -> Result<Option<v1::PublishStreamResponse>, Status> {
-        if let Self::Opening(opening) = self {
-            let opened = opening.await?.into_inner();
-            *self = Self::Open(Box::new(opened));
-        }
-        match self {
-            Self::Open(answers) => answers.message().await,
-            Self::Opening(_) => Ok(None),
-        }
-    }
-}
-
 /// A `PublishStream` under way.
 struct Session {
     requests: mpsc::Sender<Frame>,
-    answers: Answers,
+    answers: Answers<v1::PublishStreamResponse>,
     /// Partition and ticket of each request whose answer is due, in order.
     due: VecDeque<(u32, u64)>,
     heard: Instant,
@@ -106,7 +83,7 @@ impl Session {
         };
         Self {
             requests,
-            answers: Answers::Opening(Box::pin(opening)),
+            answers: Answers::opening(opening),
             due: VecDeque::new(),
             heard: Instant::now(),
         }

@@ -1,0 +1,158 @@
+//! Batches of records, as they come from the broker.
+
+use std::{sync::Arc, time::SystemTime};
+
+use eventflow_proto::{EventBatch, v1};
+
+use crate::{
+    convert::{event_from_wire, time_from_wire},
+    position::Record,
+};
+
+/// Consecutive records of one partition: an iterator that knows its length. Taking a record out copies nothing.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    stream: Arc<str>,
+    partition: u32,
+    log_epoch: u64,
+    base_offset: i64,
+    next_offset: i64,
+    append_time: SystemTime,
+    deltas: Vec<u32>,
+    events: std::vec::IntoIter<v1::Event>,
+    /// Index of the first event that is left.
+    index: usize,
+}
+
+impl Batch {
+    pub(crate) fn from_wire(stream: &Arc<str>, batch: EventBatch) -> Self {
+        Self {
+            stream: Arc::clone(stream),
+            partition: batch.partition,
+            log_epoch: batch.log_epoch,
+            base_offset: batch.base_offset,
+            next_offset: batch.next_offset,
+            append_time: time_from_wire(&batch.append_time.unwrap_or_default()),
+            deltas: batch.offset_deltas,
+            events: batch.events.into_iter(),
+            index: 0,
+        }
+    }
+
+    /// Name of the stream.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Partition, 0-based.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Where to go on behind this batch: what a commit of the whole batch commits.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// When Postgres appended the events (database time).
+    pub fn append_time(&self) -> SystemTime {
+        self.append_time
+    }
+
+    fn offset(&self, index: usize) -> i64 {
+        match self.deltas.get(index) {
+            Some(delta) => self.base_offset + i64::from(*delta),
+            None => self.base_offset + index as i64,
+        }
+    }
+
+    /// Where to go on behind the next record, if there is one.
+    pub(crate) fn next_record_end(&self) -> Option<i64> {
+        match self.len() {
+            0 => None,
+            1 => Some(self.next_offset),
+            _ => Some(self.offset(self.index) + 1),
+        }
+    }
+
+    /// Only the first so many of the records that are left.
+    pub(crate) fn first(mut self, records: u64) -> Self {
+        let records = usize::try_from(records).unwrap_or(usize::MAX);
+        if records > 0 && records < self.len() {
+            self.next_offset = self.offset(self.index + records - 1) + 1;
+            let first: Vec<v1::Event> = self.events.by_ref().take(records).collect();
+            self.events = first.into_iter();
+        }
+        self
+    }
+
+    /// Takes all records that are left.
+    pub(crate) fn take_rest(&mut self) -> Self {
+        Self {
+            stream: Arc::clone(&self.stream),
+            deltas: std::mem::take(&mut self.deltas),
+            events: std::mem::take(&mut self.events),
+            ..*self
+        }
+    }
+
+    /// Leaves out what lies below an offset.
+    pub(crate) fn skip_below(&mut self, offset: i64) {
+        while self.len() > 0 && self.offset(self.index) < offset {
+            self.events.next();
+            self.index += 1;
+        }
+    }
+}
+
+impl Iterator for Batch {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        let next_offset = self.next_record_end()?;
+        let event = self.events.next()?;
+        let offset = self.offset(self.index);
+        self.index += 1;
+        Some(Record {
+            stream: Arc::clone(&self.stream),
+            partition: self.partition,
+            offset,
+            next_offset,
+            log_epoch: self.log_epoch,
+            append_time: self.append_time,
+            event: event_from_wire(event),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.events.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Batch {
+    fn len(&self) -> usize {
+        self.events.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_carry_their_offsets_and_the_last_one_moves_past_what_was_left_out() {
+        let wire = EventBatch {
+            base_offset: 100,
+            next_offset: 120,
+            events: vec![v1::Event::default(); 3],
+            offset_deltas: vec![0, 4, 9],
+            ..EventBatch::default()
+        };
+        let mut batch = Batch::from_wire(&"orders".into(), wire);
+        batch.skip_below(101);
+        let offsets: Vec<_> = batch
+            .map(|record| (record.offset(), record.next_offset()))
+            .collect();
+        assert_eq!(offsets, [(104, 105), (109, 120)]);
+    }
+}
