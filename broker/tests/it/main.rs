@@ -1,3 +1,6 @@
 //! The broker's integration tests: one binary, so that it links once.
 
+mod catalogue;
+mod publish;
+mod support;
 mod transport;

@@ -1,0 +1,178 @@
+//! A broker in this process, on a database of its own, spoken to over real sockets.
+
+use eventflow_broker::config::Config;
+use eventflow_broker::identity::{ApiKey, Environment};
+use eventflow_broker::runtime::app::App;
+use eventflow_broker::store::keys;
+use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClient;
+use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
+use eventflow_proto::v1::log_service_client::LogServiceClient;
+use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
+use eventflow_proto::v1::stream_service_client::StreamServiceClient;
+use eventflow_proto::v1::{self, Event};
+use eventflow_testkit::Database;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+/// A database and its keys; brokers are started on it.
+pub struct Ground {
+    pub database: Database,
+}
+
+impl Ground {
+    pub async fn new() -> Self {
+        Self { database: Database::new().await }
+    }
+
+    /// A broker on this database, with settings of the test's own on top.
+    pub async fn broker(&self, overrides: &[(&str, &str)]) -> App {
+        broker_at(&self.database.url(), overrides).await
+    }
+
+    /// A key of an organization, which is made when it is missing.
+    pub async fn key(&self, organization: &str) -> String {
+        let key = ApiKey::generate(Environment::Test);
+        let client = self.database.connect().await;
+        keys::create(&client, organization, key.id().as_str(), &key.secret_sha256(), "test").await.expect("a key");
+        key.reveal()
+    }
+}
+
+/// A broker on any database.
+pub async fn broker_at(url: &str, overrides: &[(&str, &str)]) -> App {
+    let mut settings = vec![
+        ("database.url", url),
+        // The databases of tests need not survive a power cut.
+        ("database.allow_unsafe_durability", "true"),
+        ("server.listen", "127.0.0.1:0"),
+        ("http.listen", "127.0.0.1:0"),
+    ];
+    settings.extend_from_slice(overrides);
+    let config = Config::from_overrides(&settings).unwrap_or_else(|error| panic!("a configuration: {error}"));
+    App::start(config).await.unwrap_or_else(|error| panic!("a broker: {error:?}"))
+}
+
+/// Adds the key to every call.
+#[derive(Clone)]
+pub struct WithKey(MetadataValue<Ascii>);
+
+impl Interceptor for WithKey {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Door = InterceptedService<Channel, WithKey>;
+
+/// Clients of all services of one broker, under one key.
+#[derive(Clone)]
+pub struct Clients {
+    pub publisher: PublisherServiceClient<Door>,
+    pub consumer: ConsumerServiceClient<Door>,
+    pub log: LogServiceClient<Door>,
+    pub streams: StreamServiceClient<Door>,
+    pub groups: ConsumerGroupServiceClient<Door>,
+}
+
+impl Clients {
+    pub async fn new(app: &App, key: &str) -> Self {
+        Self::at(&format!("http://{}", app.grpc_address()), key).await
+    }
+
+    pub async fn at(url: &str, key: &str) -> Self {
+        let channel = Endpoint::from_shared(url.to_owned()).expect("a url").connect().await.expect("a connection");
+        let with_key = WithKey(format!("Bearer {key}").parse().expect("a header"));
+        let limit = 8 << 20;
+        Self {
+            publisher: PublisherServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            consumer: ConsumerServiceClient::with_interceptor(channel.clone(), with_key.clone())
+                .max_decoding_message_size(limit),
+            log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone())
+                .max_decoding_message_size(limit),
+            streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            groups: ConsumerGroupServiceClient::with_interceptor(channel, with_key),
+        }
+    }
+
+    pub async fn create_stream(&mut self, name: &str, partitions: u32) -> v1::Stream {
+        let stream = v1::Stream { name: name.into(), partitions, ..Default::default() };
+        let request = v1::CreateStreamRequest { stream: Some(stream), ..Default::default() };
+        self.streams.create_stream(request).await.expect("a stream").into_inner().stream.expect("a stream")
+    }
+
+    pub async fn create_group(&mut self, name: &str, stream: &str) -> v1::ConsumerGroup {
+        let group = v1::ConsumerGroup { name: name.into(), stream: stream.into(), ..Default::default() };
+        let request = v1::CreateConsumerGroupRequest { group: Some(group), ..Default::default() };
+        self.groups.create_consumer_group(request).await.expect("a group").into_inner().group.expect("a group")
+    }
+
+    /// Publishes texts to one partition, without a producer; answers the base offset.
+    pub async fn publish(&mut self, stream: &str, partition: u32, texts: &[&str]) -> i64 {
+        let events = texts.iter().map(|text| event(text)).collect();
+        let request = v1::PublishRequest {
+            stream: stream.into(),
+            events,
+            partition: Some(partition),
+            ..Default::default()
+        };
+        let response = self.publisher.publish(request).await.expect("published").into_inner();
+        appended(&response.results[0]).base_offset
+    }
+}
+
+pub fn event(text: &str) -> Event {
+    Event { payload: Some(v1::event::Payload::Text(text.into())), ..Default::default() }
+}
+
+pub fn text(event: &Event) -> String {
+    match &event.payload {
+        Some(v1::event::Payload::Text(text)) => text.clone(),
+        Some(v1::event::Payload::Data(data)) => String::from_utf8(data.to_vec()).expect("text"),
+        other => panic!("an event with text, not {other:?}"),
+    }
+}
+
+pub fn appended(result: &v1::PartitionResult) -> v1::Appended {
+    match &result.outcome {
+        Some(v1::partition_result::Outcome::Appended(appended)) => appended.clone(),
+        other => panic!("an append, not {other:?}"),
+    }
+}
+
+/// The reason of an error inside an answer.
+pub fn refused(result: &v1::PartitionResult) -> (String, std::collections::BTreeMap<String, String>) {
+    match &result.outcome {
+        Some(v1::partition_result::Outcome::Error(error)) => {
+            (error.reason.clone(), error.metadata.clone().into_iter().collect())
+        }
+        other => panic!("a refusal, not {other:?}"),
+    }
+}
+
+/// The reason of a status.
+pub fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt;
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_else(|| panic!("a reason in {status:?}"))
+}
+
+/// A producer's request for one partition.
+pub fn sequenced(
+    stream: &str,
+    producer: uuid::Uuid,
+    epoch: u32,
+    first_sequence: i64,
+    texts: &[&str],
+) -> v1::PublishRequest {
+    v1::PublishRequest {
+        stream: stream.into(),
+        events: texts.iter().map(|text| event(text)).collect(),
+        partition: Some(0),
+        producer: Some(v1::Producer { id: producer.as_bytes().to_vec().into(), epoch, first_sequence }),
+        routing_version: 1,
+        ..Default::default()
+    }
+}
