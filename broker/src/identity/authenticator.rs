@@ -27,6 +27,7 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_secs(1);
 const UNKNOWN_MAX: usize = 1_000;
 
 /// Where keys are looked up.
+#[expect(clippy::large_enum_variant, reason = "there is one in a broker")]
 pub enum KeySource {
     Postgres(Store),
     /// Exactly these keys, for servers without a database.
