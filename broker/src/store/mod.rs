@@ -20,6 +20,7 @@ pub mod migrate;
 pub mod progress;
 pub mod shared_secrets;
 pub mod retention;
+pub mod status;
 pub mod streams;
 pub mod tenant;
 

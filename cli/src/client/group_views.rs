@@ -1,0 +1,195 @@
+//! How consumer groups are shown.
+
+use std::time::Duration;
+
+use eventflow::{
+    GroupInfo, OnTruncated,
+    groups::{Lag, Member, PartitionLag, PartitionSeek},
+};
+use serde_json::{Value, json};
+
+use crate::output::{Listing, Paint, Style, count, since, span};
+
+pub(super) fn object(group: &GroupInfo) -> Value {
+    json!({
+        "name": group.name,
+        "stream": group.stream,
+        "description": group.description,
+        "paused": group.paused,
+        "members": group.member_count,
+        "generation": group.generation,
+        "on_truncated": match group.on_truncated {
+            OnTruncated::Continue => "continue",
+            OnTruncated::Stop => "stop",
+        },
+        "drain_timeout_ms": u64::try_from(group.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+        "labels": group.labels,
+        "created": since(group.create_time),
+        "updated": since(group.update_time),
+    })
+}
+
+pub(super) fn object_with(group: &GroupInfo, members: &[Member], lag: &Lag) -> Value {
+    let mut object = object(group);
+    object["members"] = members.iter().map(member_object).collect();
+    object["lag"] = lag_object(lag);
+    object
+}
+
+fn member_object(member: &Member) -> Value {
+    json!({
+        "name": member.name,
+        "broker": member.broker,
+        "client": member.client,
+        "client_address": member.client_address,
+        "partitions": member.partitions,
+        "connected": member.connected,
+        "joined": since(member.join_time),
+    })
+}
+
+pub(super) fn lag_object(lag: &Lag) -> Value {
+    let partitions: Vec<Value> = lag.partitions.iter().map(partition_object).collect();
+    json!({ "events": lag.events, "seconds": lag.seconds, "partitions": partitions })
+}
+
+fn partition_object(partition: &PartitionLag) -> Value {
+    json!({
+        "partition": partition.partition,
+        "next_offset": partition.next_offset,
+        "floor": partition.floor,
+        "head": partition.head,
+        "events": partition.events,
+        "seconds": partition.seconds,
+        "member": partition.member,
+        "lease_epoch": partition.lease_epoch,
+        "log_epoch": partition.log_epoch,
+        "truncated_events": partition.truncated_events,
+    })
+}
+
+pub(super) fn listing(groups: &[GroupInfo]) -> Listing {
+    let mut listing = Listing::new(&["group", "stream", "#members", "state", "created (UTC)"])
+        .when_empty("no groups yet: `eventflow group create NAME --stream STREAM` makes one");
+    for group in groups {
+        let row = [
+            group.name.clone(),
+            group.stream.clone(),
+            group.member_count.to_string(),
+            state(group).to_owned(),
+            since(group.create_time),
+        ];
+        listing.add(object(group), row);
+    }
+    listing
+}
+
+fn state(group: &GroupInfo) -> &'static str {
+    match (group.paused, group.member_count) {
+        (true, _) => "paused",
+        (false, 0) => "no members",
+        (false, _) => "active",
+    }
+}
+
+/// Seconds of lag, in words.
+pub(super) fn behind(seconds: f64) -> String {
+    span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+pub(super) fn description(
+    group: &GroupInfo,
+    members: &[Member],
+    lag: &Lag,
+    paint: Paint,
+) -> String {
+    let head = format!(
+        "group `{}` of stream `{}`: {}",
+        group.name,
+        group.stream,
+        state(group)
+    );
+    let mut text = format!("{}\n", paint.strong(head));
+    if !group.description.is_empty() {
+        text.push_str(&format!("  description: {}\n", group.description));
+    }
+    let events = count(lag.events);
+    let line = if lag.events == 0 {
+        paint.with(Style::Good, "at the head")
+    } else {
+        format!("{events} events, {}", behind(lag.seconds))
+    };
+    text.push_str(&format!(
+        "  lag: {line}\n  created: {} UTC\n\n",
+        since(group.create_time)
+    ));
+    text.push_str(&members_table(members).table(paint));
+    text.push('\n');
+    text + &partitions_table(lag).table(paint)
+}
+
+fn members_table(members: &[Member]) -> Listing {
+    let mut table = Listing::new(&[
+        "member",
+        "broker",
+        "client",
+        "address",
+        "partitions",
+        "joined (UTC)",
+    ])
+    .when_empty("nobody consumes this group");
+    for member in members {
+        let held: Vec<String> = member.partitions.iter().map(u32::to_string).collect();
+        let name = if member.connected {
+            member.name.clone()
+        } else {
+            format!("{} (disconnected)", member.name)
+        };
+        let row = [
+            name,
+            member.broker.clone(),
+            member.client.clone(),
+            member.client_address.clone(),
+            held.join(","),
+            since(member.join_time),
+        ];
+        table.add(Value::Null, row);
+    }
+    table
+}
+
+fn partitions_table(lag: &Lag) -> Listing {
+    let mut table = Listing::new(&["#partition", "#next", "#head", "#lag", "behind", "member"]);
+    for partition in &lag.partitions {
+        let row = [
+            partition.partition.to_string(),
+            partition.next_offset.to_string(),
+            partition.head.to_string(),
+            count(partition.events),
+            behind(partition.seconds),
+            partition.member.clone().unwrap_or_else(|| "-".to_owned()),
+        ];
+        table.add(Value::Null, row);
+    }
+    table
+}
+
+pub(super) fn moves(moves: &[PartitionSeek]) -> Listing {
+    let mut listing = Listing::new(&["#partition", "#from", "#to", "#again"]);
+    for seek in moves {
+        let object = json!({
+            "partition": seek.partition,
+            "previous_offset": seek.previous_offset,
+            "next_offset": seek.next_offset,
+            "replayed_events": seek.replayed_events,
+        });
+        let row = [
+            seek.partition.to_string(),
+            seek.previous_offset.to_string(),
+            seek.next_offset.to_string(),
+            count(seek.replayed_events),
+        ];
+        listing.add(object, row);
+    }
+    listing
+}

@@ -1,0 +1,11 @@
+//! What people type, as values: ages, times, positions, pairs.
+
+mod age;
+mod pair;
+mod position;
+mod time;
+
+pub use age::age;
+pub use pair::pair;
+pub use position::From;
+pub use time::time;

@@ -1,0 +1,124 @@
+//! `eventflow publish`: one event from the command line, or many from a file or standard input.
+
+mod many;
+mod one;
+mod pace;
+mod rows;
+mod source;
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use eventflow::Event;
+
+pub use pace::Pace;
+pub use rows::Numbers;
+
+use crate::{
+    failure::{Failure, Result},
+    output, parse, target,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    stream: String,
+    /// The event's payload
+    #[arg(conflicts_with = "file")]
+    payload: Option<String>,
+    /// Many events from a file; `-` is standard input
+    #[arg(long, short = 'f', value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Shape of the file; by its name unless given
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    fields: Fields,
+    /// Events a second, at most
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    rate: Option<f64>,
+    #[command(flatten)]
+    target: target::Arguments,
+    #[command(flatten)]
+    output: output::Arguments,
+}
+
+/// Where the parts of an event come from.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Events")]
+pub struct Fields {
+    /// Key of every event; it chooses the partition
+    #[arg(long, short = 'k')]
+    key: Option<String>,
+    /// Type of every event, such as order.paid
+    #[arg(long = "type", short = 't', value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Content type of every event; application/json where the payload is JSON, unless given
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// A header of every event
+    #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = parse::pair)]
+    headers: Vec<(String, String)>,
+    /// Column or JSON field that holds the key
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    key_column: Option<String>,
+    /// Column or JSON field that holds the type
+    #[arg(long, value_name = "NAME", conflicts_with = "event_type")]
+    type_column: Option<String>,
+    /// Column or JSON field that holds the time; without an offset it is UTC
+    #[arg(long, value_name = "NAME")]
+    time_column: Option<String>,
+}
+
+/// What a file of events looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A JSON value a line
+    Ndjson,
+    /// A row an event, after a line of column names; the payload is the row as a JSON object
+    Csv,
+    /// A line an event, as it is
+    Lines,
+}
+
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        _ => Err("must be a number above 0".to_owned()),
+    }
+}
+
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let piped = !std::io::stdin().is_terminal();
+    match (&arguments.payload, &arguments.file) {
+        (Some(_), _) => one::run(arguments).await,
+        (None, Some(_)) => many::run(arguments).await,
+        (None, None) if piped => many::run(arguments).await,
+        (None, None) => Err(Failure::usage(
+            "nothing to publish: give a payload, or --file",
+        )),
+    }
+}
+
+impl Fields {
+    /// An event with everything that all events share.
+    fn event(&self, payload: impl Into<bytes::Bytes>, json: bool) -> Event {
+        let mut event = Event::new(payload);
+        if let Some(key) = &self.key {
+            event = event.with_key(key);
+        }
+        if let Some(event_type) = &self.event_type {
+            event = event.with_type(event_type);
+        }
+        match &self.content_type {
+            Some(content_type) => event = event.with_content_type(content_type),
+            None if json => event = event.with_content_type("application/json"),
+            None => {}
+        }
+        self.headers
+            .iter()
+            .fold(event, |event, (name, value)| event.with_header(name, value))
+    }
+
+    fn uses_columns(&self) -> bool {
+        self.key_column.is_some() || self.type_column.is_some() || self.time_column.is_some()
+    }
+}

@@ -1,0 +1,54 @@
+//! One event: `hello/0 @ offset 0  1.9 ms`.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::Arguments;
+use crate::{
+    client::stream_named,
+    failure::{Failure, Result},
+    output::{Style, since},
+};
+
+pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    if arguments.fields.uses_columns() {
+        return Err(Failure::usage(
+            "columns are of files: use --key and --type for a single event",
+        ));
+    }
+    let payload = arguments.payload.unwrap_or_default();
+    let json = serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
+    let event = arguments.fields.event(payload, json);
+    let client = arguments.target.connect().await?;
+    let stream = &arguments.stream;
+    let sent = async {
+        let producer = client.producer(stream).build().await?;
+        let begun = Instant::now();
+        let appended = producer.send(event).await?.await?;
+        let took = begun.elapsed();
+        producer.close().await?;
+        Ok((appended, took))
+    };
+    let (appended, took) = match sent.await {
+        Ok(sent) => sent,
+        Err(error) => return Err(stream_named(&client, stream, error).await),
+    };
+    let milliseconds = took.as_secs_f64() * 1e3;
+    let object = json!({
+        "stream": stream,
+        "partition": appended.partition,
+        "offset": appended.offset,
+        "log_epoch": appended.log_epoch,
+        "append_time": since(appended.append_time),
+        "milliseconds": milliseconds,
+    });
+    arguments.output.open().object(&object, |paint| {
+        let place = format!(
+            "{stream}/{} @ offset {}",
+            appended.partition, appended.offset
+        );
+        let took = paint.with(Style::Faint, format!("{milliseconds:.1} ms"));
+        format!("{place}  {took}\n")
+    })
+}

@@ -1,0 +1,84 @@
+//! `eventflow admin`: what an operator does before anybody can sign in.
+
+use eventflow_broker::{
+    identity::{ApiKey, Environment},
+    store::{connect, keys, migrate},
+};
+use serde_json::json;
+
+use super::database;
+use crate::{
+    failure::{Failure, Result},
+    output::{self, note},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Noun {
+    /// API keys
+    Key {
+        #[command(subcommand)]
+        verb: KeyVerb,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KeyVerb {
+    /// Make a key, and its organization when that is missing; the key is shown once
+    Create(CreateKey),
+}
+
+#[derive(Debug, clap::Args)]
+struct CreateKey {
+    #[command(flatten)]
+    database: database::Arguments,
+    /// Organization that the key belongs to
+    #[arg(long, value_name = "NAME")]
+    organization: String,
+    /// What the key is for
+    #[arg(long, default_value = "")]
+    description: String,
+    #[command(flatten)]
+    output: output::Arguments,
+}
+
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let Noun::Key {
+        verb: KeyVerb::Create(create),
+    } = arguments.noun;
+    if create.organization.trim().is_empty() || create.organization.len() > 128 {
+        return Err(Failure::usage(
+            "--organization takes a name of 1 to 128 bytes",
+        ));
+    }
+    let url = create.database.url()?;
+    let connection = connect::connect(&url, "admin").await?;
+    migrate::check_version(connection.client()).await?;
+    let key = ApiKey::generate(Environment::Live);
+    let id = key.id().to_string();
+    let secret = key.secret_sha256();
+    keys::create(
+        connection.client(),
+        &create.organization,
+        &id,
+        &secret,
+        &create.description,
+    )
+    .await?;
+    let revealed = key.reveal();
+    let object = json!({ "organization": create.organization, "key_id": id, "api_key": revealed });
+    create
+        .output
+        .open()
+        .object(&object, |_| format!("{revealed}\n"))?;
+    note(format!(
+        "this key of `{}` is shown only now: keep it where secrets are kept",
+        create.organization
+    ));
+    Ok(())
+}

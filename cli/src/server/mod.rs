@@ -1,0 +1,11 @@
+//! Verbs that run a broker, or that look after the database behind it.
+
+pub mod admin;
+pub mod database;
+pub mod dev;
+pub mod doctor;
+pub mod migrate;
+mod running;
+pub mod serve;
+pub mod status;
+mod status_views;

@@ -1,0 +1,76 @@
+//! A broker in this process, from its start to its end.
+
+use std::{future::Future, net::SocketAddr, pin::Pin};
+
+use eventflow_broker::{
+    config::Config,
+    runtime::{app::App, shutdown::Outcome},
+    telemetry,
+};
+use futures_util::FutureExt;
+
+use crate::failure::{Exit, Failure, Result};
+
+/// A broker that serves.
+pub(super) struct Broker {
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+    running: Running,
+}
+
+/// Serves until a signal. `None`: a second signal cut the end short.
+type Running = Pin<Box<dyn Future<Output = eventflow_broker::domain::Result<Option<Outcome>>>>>;
+
+/// Starts logging, and returns when calls are served and signals are heard.
+pub(super) async fn start(config: Config) -> Result<Broker> {
+    telemetry::logs::start(&config.log);
+    let app = App::start(config).await?;
+    let (grpc_address, http_address) = (app.grpc_address(), app.http_address());
+    let mut running: Running = Box::pin(app.run_until_signal());
+    // Its first step begins to listen for signals: from here on Ctrl-C stops in order.
+    if let Some(ended) = (&mut running).now_or_never() {
+        running = Box::pin(std::future::ready(ended));
+    }
+    Ok(Broker {
+        grpc_address,
+        http_address,
+        running,
+    })
+}
+
+/// Told before anything is started. `advice` says how to choose another address, for each of the two ports.
+pub(super) fn ports_are_free(config: &Config, advice: [&str; 2]) -> Result<()> {
+    let addresses = [config.server.listen, config.http.listen];
+    for (address, other) in addresses.iter().zip(advice) {
+        if let Err(error) = std::net::TcpListener::bind(address) {
+            let sentence = format!("cannot listen on {address}");
+            return Err(Failure::new(Exit::Conflict, "PORT_TAKEN", sentence)
+                .cause(error)
+                .hint(format!(
+                    "stop what listens there, or choose another address with {other}"
+                )));
+        }
+    }
+    Ok(())
+}
+
+impl Broker {
+    pub(super) fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    pub(super) fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Serves until a signal, then stops in order. When `lost` ends first, there is nothing left to stop in order.
+    pub(super) async fn run_unless(self, lost: impl Future<Output = ()>) -> Result<()> {
+        tokio::select! {
+            ended = self.running => match ended? {
+                Some(_) => Ok(()),
+                None => Err(Failure::said(Exit::Interrupted)),
+            },
+            () = lost => Ok(()),
+        }
+    }
+}
