@@ -140,21 +140,23 @@ $$;
 
 -- Membership --------------------------------------------------------------------------------------------------------------
 
--- Outcomes: 'joined', 'reattached', 'group_not_found', 'too_many_members', 'broker_expired'.
+-- Outcomes, and the group's version after it (a snapshot of an earlier version knows nothing of it): 'joined', 'reattached', 'group_not_found', 'too_many_members', 'broker_expired'.
 create function join_v1(
     p_organization bigint, p_group bigint, p_member text, p_session uuid, p_broker uuid, p_client text,
     p_client_address text, p_members_max integer
-) returns text
+) returns table (outcome text, version bigint)
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 begin
-    perform 1 from group_state where group_id = p_group and organization_id = p_organization for update;
+    perform 1 from group_state g where g.group_id = p_group and g.organization_id = p_organization for update;
     if not found then
-        return 'group_not_found';
+        return query select 'group_not_found', 0::bigint;
+        return;
     end if;
     perform 1 from broker where broker_id = p_broker and expires_at > clock_timestamp() for share;
     if not found then
-        return 'broker_expired';
+        return query select 'broker_expired', 0::bigint;
+        return;
     end if;
     update group_member
     set session_id = p_session, broker_id = p_broker, client = p_client, client_address = p_client_address,
@@ -164,16 +166,18 @@ begin
         -- The old stream of this name, wherever it is, is fenced by the new epoch.
         update consumer_offset set session_id = p_session, lease_epoch = lease_epoch + 1
         where group_id = p_group and member_name = p_member;
-        update group_state set version = version + 1 where group_id = p_group;
-        return 'reattached';
+        return query update group_state g set version = g.version + 1 where g.group_id = p_group
+            returning 'reattached', g.version;
+        return;
     end if;
     if (select count(*) from group_member where group_id = p_group) >= p_members_max then
-        return 'too_many_members';
+        return query select 'too_many_members', 0::bigint;
+        return;
     end if;
     insert into group_member (group_id, member_name, organization_id, session_id, broker_id, client, client_address)
     values (p_group, p_member, p_organization, p_session, p_broker, p_client, p_client_address);
-    update group_state set generation = generation + 1, version = version + 1 where group_id = p_group;
-    return 'joined';
+    return query update group_state g set generation = g.generation + 1, version = g.version + 1
+        where g.group_id = p_group returning 'joined', g.version;
 end
 $$;
 

@@ -58,7 +58,7 @@ async fn carry_out(tenant: &Tenant, seek: &Seek) -> Result<Moved> {
     if sought.is_empty() {
         return Err(group_not_found(seek.group.as_str()));
     }
-    for outside in sought.iter().filter(|sought| !sought.within) {
+    if let Some(outside) = sought.iter().find(|sought| !sought.within) {
         if matches!(seek.to, Position::Offset(_)) {
             outside
                 .bounds

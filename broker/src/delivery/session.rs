@@ -59,7 +59,8 @@ pub(super) struct Session {
     pub stream: Arc<Stream>,
     pub member: String,
     pub id: Uuid,
-    incarnation: Uuid,
+    /// The group's version after the join: earlier snapshots know nothing of this session.
+    since: i64,
     pub held: BTreeMap<u32, Held>,
     pub window: Window,
     pub frames: mpsc::Sender<Result<Frame>>,
@@ -110,9 +111,9 @@ impl Session {
         let db = parts.store.conn().await?;
         let joined = membership::join(&**db, &join).await?;
         drop(db);
-        let reattached = match joined {
-            Joined::New => false,
-            Joined::Reattached => true,
+        let (reattached, since) = match joined {
+            Joined::New { version } => (false, version),
+            Joined::Reattached { version } => (true, version),
             Joined::GroupNotFound => return Err(group_not_found(group.name.as_str())),
             Joined::BrokerExpired => return Err(session_expired()),
             Joined::TooManyMembers => {
@@ -138,7 +139,7 @@ impl Session {
             stream,
             member,
             id,
-            incarnation,
+            since,
             held: BTreeMap::new(),
             window,
             frames,
@@ -268,12 +269,10 @@ impl Session {
             View::Gone => return Some(End::Failed(group_not_found(self.group.name.as_str()))),
             View::Known(snapshot) => snapshot,
         };
-        let mine = |name: &str, session: Uuid| name == self.member && session == self.id;
-        if !snapshot.members.iter().any(|(name, session)| mine(name, *session)) {
-            // A snapshot from before the join; a later one follows.
-            if self.held.is_empty() && self.parts.trust.incarnation() == self.incarnation && !self.replaced(&snapshot) {
-                return None;
-            }
+        if snapshot.version < self.since {
+            return None;
+        }
+        if !snapshot.members.iter().any(|(_, session)| *session == self.id) {
             return Some(End::Failed(Error::new(
                 Reason::MemberFenced,
                 format!("member `{}` subscribed again elsewhere, or was given up; this session has ended", self.member),
@@ -282,10 +281,6 @@ impl Session {
         self.paused = snapshot.paused;
         self.take_over(&snapshot);
         None
-    }
-
-    fn replaced(&self, snapshot: &membership::GroupSnapshot) -> bool {
-        snapshot.members.iter().any(|(name, session)| *name == self.member && *session != self.id)
     }
 }
 

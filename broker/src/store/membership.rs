@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// How a join ended.
+/// How a join ended. The version is the group's after it: a snapshot of an earlier one knows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
-    New,
+    New { version: i64 },
     /// The same name came back: it keeps its partitions, under new epochs.
-    Reattached,
+    Reattached { version: i64 },
     GroupNotFound,
     TooManyMembers,
     BrokerExpired,
@@ -49,8 +49,8 @@ pub async fn join(db: &impl Client, join: &Join<'_>) -> Result<Joined> {
         .await
         .map_err(from_postgres)?;
     Ok(match get::<&str>(&row, 0)? {
-        "joined" => Joined::New,
-        "reattached" => Joined::Reattached,
+        "joined" => Joined::New { version: get(&row, 1)? },
+        "reattached" => Joined::Reattached { version: get(&row, 1)? },
         "too_many_members" => Joined::TooManyMembers,
         "broker_expired" => Joined::BrokerExpired,
         _ => Joined::GroupNotFound,

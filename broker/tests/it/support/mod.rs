@@ -1,5 +1,7 @@
 //! A broker in this process, on a database of its own, spoken to over real sockets.
 
+pub mod member;
+
 use eventflow_broker::config::Config;
 use eventflow_broker::identity::{ApiKey, Environment};
 use eventflow_broker::runtime::app::App;

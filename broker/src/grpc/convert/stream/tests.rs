@@ -25,19 +25,25 @@ fn a_plain_stream_gets_the_defaults() {
     assert_eq!((plain.partitions, plain.max_event_bytes), (8, 1_048_576));
 }
 
+fn aged(seconds: i64, nanos: i32) -> v1::Stream {
+    let max_age = Some(Duration { seconds, nanos });
+    let retention = Some(v1::Retention {
+        max_age,
+        ..Default::default()
+    });
+    v1::Stream {
+        retention,
+        ..named("a")
+    }
+}
+
 #[test]
 fn each_bad_field_is_named() {
-    let age = |seconds, nanos| {
-        Some(v1::Retention {
-            max_age: Some(Duration { seconds, nanos }),
-            ..Default::default()
-        })
-    };
     let bytes = v1::Retention {
         max_bytes_per_partition: u64::MAX,
         ..Default::default()
     };
-    let label = |value: &str| [("x".to_owned(), value.to_owned())].into();
+    let labels = [("x".to_owned(), "v".repeat(257))].into();
     let bad = [
         ("stream.name", named("Orders")),
         (
@@ -64,31 +70,13 @@ fn each_bad_field_is_named() {
         (
             "stream.labels[\"x\"]",
             v1::Stream {
-                labels: label(&"v".repeat(257)),
+                labels,
                 ..named("a")
             },
         ),
-        (
-            "stream.retention.max_age",
-            v1::Stream {
-                retention: age(-1, 0),
-                ..named("a")
-            },
-        ),
-        (
-            "stream.retention.max_age",
-            v1::Stream {
-                retention: age(0, 999),
-                ..named("a")
-            },
-        ),
-        (
-            "stream.retention.max_age",
-            v1::Stream {
-                retention: age(36_501 * 86_400, 0),
-                ..named("a")
-            },
-        ),
+        ("stream.retention.max_age", aged(-1, 0)),
+        ("stream.retention.max_age", aged(0, 999)),
+        ("stream.retention.max_age", aged(36_501 * 86_400, 0)),
         (
             "stream.retention.max_bytes_per_partition",
             v1::Stream {

@@ -1,0 +1,160 @@
+//! A member of a group, as a client without an SDK would be one: a Subscribe stream and a Commit stream.
+
+use super::{Clients, text};
+use eventflow_proto::EventBatch;
+use eventflow_proto::v1::{self, commit_request::Frame as Ask, subscribe_response::Frame};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// A subscription and its state as the client knows it.
+pub struct Member {
+    pub session: v1::SessionStarted,
+    pub frames: Streaming<v1::SubscribeResponse>,
+    commits: Option<CommitSide>,
+    clients: Clients,
+    /// Leases by partition.
+    pub held: BTreeMap<u32, v1::AssignedPartition>,
+}
+
+struct CommitSide {
+    ask: mpsc::Sender<v1::CommitRequest>,
+    answers: Streaming<v1::CommitResponse>,
+    next_id: u64,
+}
+
+impl Member {
+    pub async fn join(clients: &Clients, group: &str, name: &str) -> Result<Self, Status> {
+        let request = v1::SubscribeRequest {
+            group: group.into(),
+            member_name: name.into(),
+            window_events: 100_000,
+            ..Default::default()
+        };
+        Self::subscribe(clients, request).await
+    }
+
+    pub async fn subscribe(clients: &Clients, request: v1::SubscribeRequest) -> Result<Self, Status> {
+        let mut clients = clients.clone();
+        let mut frames = clients.consumer.subscribe(request).await?.into_inner();
+        let first = frames.message().await?.expect("a first frame").frame;
+        let Some(Frame::Session(session)) = first else { panic!("the session first, not {first:?}") };
+        Ok(Self { session, frames, commits: None, clients, held: BTreeMap::new() })
+    }
+
+    /// The next frame; leases are kept up on the way.
+    pub async fn next(&mut self) -> Result<Frame, Status> {
+        let message = eventflow_testkit::within("the next frame", self.frames.message()).await?;
+        let frame = message.ok_or_else(|| Status::ok("the stream ended"))?.frame.expect("a frame");
+        match &frame {
+            Frame::Assigned(assigned) => {
+                for lease in &assigned.partitions {
+                    self.held.insert(lease.partition, *lease);
+                }
+            }
+            Frame::Repositioned(moved) => {
+                let lease = moved.partition.expect("a lease");
+                self.held.insert(lease.partition, lease);
+            }
+            Frame::Lost(lost) => lost.partitions.iter().for_each(|partition| {
+                self.held.remove(partition);
+            }),
+            _ => {}
+        }
+        Ok(frame)
+    }
+
+    /// Frames until one is of the wanted kind.
+    pub async fn until<T>(&mut self, wanted: impl Fn(&Self, &Frame) -> Option<T>) -> T {
+        loop {
+            let frame = self.next().await.unwrap_or_else(|status| panic!("the subscription ended: {status:?}"));
+            if let Some(found) = wanted(self, &frame) {
+                return found;
+            }
+        }
+    }
+
+    pub async fn batch(&mut self) -> EventBatch {
+        self.until(|_, frame| match frame {
+            Frame::Batch(batch) => Some(batch.head.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Until so many partitions are held.
+    pub async fn until_held(&mut self, count: usize) {
+        if self.held.len() != count {
+            self.until(|member, _| (member.held.len() == count).then_some(())).await;
+        }
+    }
+
+    /// Texts with their offsets, until there are so many.
+    pub async fn texts(&mut self, count: usize) -> Vec<(u32, i64, String)> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let batch = self.batch().await;
+            let offsets = batch.base_offset..;
+            seen.extend(offsets.zip(&batch.events).map(|(offset, event)| (batch.partition, offset, text(event))));
+        }
+        seen
+    }
+
+    async fn commit_side(&mut self) -> &mut CommitSide {
+        if self.commits.is_none() {
+            let (ask, asked) = mpsc::channel(16);
+            let session_id = self.session.session_id.clone();
+            let attach = v1::CommitRequest { frame_id: 0, frame: Some(Ask::Attach(v1::CommitAttach { session_id })) };
+            ask.send(attach).await.expect("room");
+            let answers =
+                self.clients.consumer.commit(ReceiverStream::new(asked)).await.expect("a Commit stream").into_inner();
+            self.commits = Some(CommitSide { ask, answers, next_id: 0 });
+            let side = self.commits.as_mut().expect("set");
+            side.answers.message().await.expect("attached").expect("attached");
+        }
+        self.commits.as_mut().expect("set")
+    }
+
+    async fn ask(&mut self, frame: Ask) -> Vec<v1::CommitResult> {
+        let side = self.commit_side().await;
+        side.next_id += 1;
+        let frame_id = side.next_id;
+        side.ask.send(v1::CommitRequest { frame_id, frame: Some(frame) }).await.expect("room");
+        let answer = eventflow_testkit::within("a commit's answer", side.answers.message()).await;
+        let answer = answer.expect("an answer").expect("an answer");
+        assert_eq!(answer.frame_id, frame_id);
+        answer.results
+    }
+
+    /// Commits under the lease that is held; answers the result.
+    pub async fn commit(&mut self, partition: u32, next_offset: i64) -> v1::CommitResult {
+        let lease = self.held[&partition];
+        self.commit_under(lease, next_offset).await
+    }
+
+    pub async fn commit_under(&mut self, lease: v1::AssignedPartition, next_offset: i64) -> v1::CommitResult {
+        let commit = v1::PartitionCommit {
+            partition: lease.partition,
+            log_epoch: lease.log_epoch,
+            lease_epoch: lease.lease_epoch,
+            next_offset: Some(next_offset),
+        };
+        self.ask(Ask::Commit(v1::CommitProgress { commits: vec![commit] })).await.remove(0)
+    }
+
+    pub async fn release(&mut self, partitions: Vec<u32>) -> Vec<v1::CommitResult> {
+        self.ask(Ask::Release(v1::CommitRelease { partitions })).await
+    }
+
+    pub async fn leave(mut self) {
+        self.ask(Ask::Leave(v1::CommitLeave {})).await;
+        // The session is over when its stream ends.
+        while let Ok(Some(_)) = self.frames.message().await {}
+    }
+}
+
+/// The reason of a refused commit.
+pub fn refusal(result: &v1::CommitResult) -> &str {
+    &result.error.as_ref().unwrap_or_else(|| panic!("a refusal, not {result:?}")).reason
+}
