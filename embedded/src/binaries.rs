@@ -54,8 +54,7 @@ impl Search {
 
     /// The Postgres to use: the first of [`Search::find_all`].
     pub fn find(&self) -> Result<Binaries> {
-        self.find_all()
-            .and_then(|found| found.into_iter().next().ok_or(Error::NoBinaries))
+        self.find_all().and_then(|found| found.into_iter().next().ok_or(Error::NoBinaries))
     }
 
     /// Every supported Postgres, the preferred one first. Never empty.
@@ -68,10 +67,7 @@ impl Search {
         let mut packaged = if self.only_path {
             Vec::new()
         } else {
-            package_dirs()
-                .iter()
-                .filter_map(|dir| Binaries::at(dir))
-                .collect()
+            package_dirs().iter().filter_map(|dir| Binaries::at(dir)).collect()
         };
         packaged.sort_by_key(|binaries| std::cmp::Reverse(binaries.version.major));
         let path = self.path.clone().unwrap_or_default();
@@ -133,16 +129,9 @@ impl Version {
 
     /// Reads `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, and betas such as `18beta1`.
     fn parse(line: &str) -> Option<Version> {
-        let text = line
-            .split_once("(PostgreSQL)")?
-            .1
-            .split_whitespace()
-            .next()?;
+        let text = line.split_once("(PostgreSQL)")?.1.split_whitespace().next()?;
         let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
-        Some(Version {
-            major: digits.parse().ok()?,
-            text: text.to_owned(),
-        })
+        Some(Version { major: digits.parse().ok()?, text: text.to_owned() })
     }
 }
 
@@ -167,23 +156,15 @@ mod tests {
 
     #[test]
     fn versions_of_releases_and_betas_are_read() {
-        let debian =
-            Version::parse("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n").unwrap();
+        let debian = Version::parse("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n").unwrap();
         assert_eq!((debian.major, debian.text.as_str()), (15, "15.14"));
-        assert_eq!(
-            Version::parse("postgres (PostgreSQL) 18beta1")
-                .unwrap()
-                .major,
-            18
-        );
+        assert_eq!(Version::parse("postgres (PostgreSQL) 18beta1").unwrap().major, 18);
         assert!(Version::parse("postgres").is_none());
     }
 
     #[test]
     fn an_empty_machine_is_told_what_to_install() {
-        let search = Search::default()
-            .path(Some("/nonexistent".into()))
-            .without_package_places();
+        let search = Search::default().path(Some("/nonexistent".into())).without_package_places();
         assert!(matches!(search.find(), Err(Error::NoBinaries)));
     }
 

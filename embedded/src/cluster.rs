@@ -34,8 +34,7 @@ impl Cluster {
     pub fn prepare(options: Options) -> Result<Cluster> {
         let user = ServiceUser::for_this_process()?;
         let installed = options.search.find_all()?;
-        let placement =
-            Placement::choose(&options.dir, &options.relocation_root, user, &installed[0])?;
+        let placement = Placement::choose(&options.dir, &options.relocation_root, user, &installed[0])?;
         let lock = DirectoryLock::take(&placement.actual)?;
         let data_dir = initdb::data_dir(&placement.actual);
         let binaries = match initdb::data_version(&data_dir)? {
@@ -45,14 +44,7 @@ impl Cluster {
                 installed[0].clone()
             }
         };
-        Ok(Cluster {
-            options,
-            placement,
-            binaries,
-            user,
-            server: None,
-            _lock: lock,
-        })
+        Ok(Cluster { options, placement, binaries, user, server: None, _lock: lock })
     }
 
     /// Starts the server and returns when it accepts connections. Does nothing when it runs already.
@@ -123,9 +115,7 @@ impl Cluster {
     pub fn check_binaries(&self) -> Result<()> {
         let postgres = self.binaries.program("postgres");
         match &self.server {
-            Some(server) if !server.runs_from(&postgres) => {
-                Err(self.replaced(Version::of(&postgres)))
-            }
+            Some(server) if !server.runs_from(&postgres) => Err(self.replaced(Version::of(&postgres))),
             _ => Ok(()),
         }
     }
@@ -219,11 +209,8 @@ impl Cluster {
         let listen = self.options.tcp_port.map_or("", |_| "127.0.0.1");
         let port = self.port().to_string();
         let socket_dir = format!("\"{}\"", self.socket_dir().display());
-        let own = [
-            ("listen_addresses", listen),
-            ("port", port.as_str()),
-            ("unix_socket_directories", socket_dir.as_str()),
-        ];
+        let own =
+            [("listen_addresses", listen), ("port", port.as_str()), ("unix_socket_directories", socket_dir.as_str())];
         let mut arguments = vec!["-D".to_owned(), self.data_dir().display().to_string()];
         for (name, value) in self.options.settings.iter().chain(own) {
             arguments.push("-c".to_owned());
@@ -254,9 +241,7 @@ impl Cluster {
     /// Somebody may take the port between our look and the server's.
     fn explained(&self, error: Error) -> Error {
         match (&error, self.options.tcp_port) {
-            (Error::Exited { tail, .. }, Some(port)) if tail.contains("could not bind") => {
-                Error::PortTaken { port }
-            }
+            (Error::Exited { tail, .. }, Some(port)) if tail.contains("could not bind") => Error::PortTaken { port },
             _ => error,
         }
     }
@@ -269,15 +254,10 @@ impl Drop for Cluster {
 }
 
 fn of_version(data_dir: &Path, major: u32, installed: &[Binaries]) -> Result<Binaries> {
-    let fitting = installed
-        .iter()
-        .find(|binaries| binaries.version.major == major);
+    let fitting = installed.iter().find(|binaries| binaries.version.major == major);
     fitting.cloned().ok_or_else(|| Error::WrongVersion {
         data_dir: data_dir.to_path_buf(),
         data: major,
-        installed: installed
-            .iter()
-            .map(|binaries| binaries.version.major)
-            .collect(),
+        installed: installed.iter().map(|binaries| binaries.version.major).collect(),
     })
 }

@@ -57,9 +57,7 @@ fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(byte as char)
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -83,13 +81,7 @@ mod tests {
             password: None,
             database: "a/b".into(),
         };
-        assert_eq!(
-            connection.url(),
-            "postgresql:///a%2Fb?host=%2Ftmp%2Fit%27s%20here&port=5432&user=postgres"
-        );
-        assert_eq!(
-            connection.keywords(),
-            r"host='/tmp/it\'s here' port=5432 user='postgres' dbname='a/b'"
-        );
+        assert_eq!(connection.url(), "postgresql:///a%2Fb?host=%2Ftmp%2Fit%27s%20here&port=5432&user=postgres");
+        assert_eq!(connection.keywords(), r"host='/tmp/it\'s here' port=5432 user='postgres' dbname='a/b'");
     }
 }

@@ -31,10 +31,7 @@ impl DirectoryLock {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut text = String::new();
             let _ = file.read_to_string(&mut text);
-            return Err(Error::AlreadyRunning {
-                dir: dir.to_path_buf(),
-                pid: text.trim().parse().ok(),
-            });
+            return Err(Error::AlreadyRunning { dir: dir.to_path_buf(), pid: text.trim().parse().ok() });
         }
         // Only a courtesy to whoever is refused: what counts is the lock.
         let _ = file.set_len(0);

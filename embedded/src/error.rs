@@ -14,17 +14,9 @@ pub enum Error {
     /// The directory named by the caller holds no usable Postgres.
     BadOverride { dir: PathBuf },
     /// The data was written by another major version than the ones installed.
-    WrongVersion {
-        data_dir: PathBuf,
-        data: u32,
-        installed: Vec<u32>,
-    },
+    WrongVersion { data_dir: PathBuf, data: u32, installed: Vec<u32> },
     /// The binaries changed on disk since this Postgres was started from them.
-    BinariesReplaced {
-        dir: PathBuf,
-        started: String,
-        installed: Option<String>,
-    },
+    BinariesReplaced { dir: PathBuf, started: String, installed: Option<String> },
     /// Another process holds the directory.
     AlreadyRunning { dir: PathBuf, pid: Option<u32> },
     /// The TCP port asked for is in use.
@@ -38,11 +30,7 @@ pub enum Error {
     /// The server stopped by itself.
     Exited { log: PathBuf, tail: String },
     /// The server did not accept connections in time.
-    NotReady {
-        seconds: u64,
-        log: PathBuf,
-        tail: String,
-    },
+    NotReady { seconds: u64, log: PathBuf, tail: String },
     /// The operating system refused something.
     Io { doing: String, source: io::Error },
 }
@@ -56,10 +44,7 @@ impl Error {
 
     /// An I/O error of a verb on a path.
     pub(crate) fn at<'a>(verb: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
-        move |source| Error::Io {
-            doing: format!("{verb} `{}`", path.display()),
-            source,
-        }
+        move |source| Error::Io { doing: format!("{verb} `{}`", path.display()), source }
     }
 }
 
@@ -73,16 +58,8 @@ impl fmt::Display for Error {
                 dir.display(),
                 crate::OLDEST_MAJOR
             ),
-            Error::WrongVersion {
-                data_dir,
-                data,
-                installed,
-            } => wrong_version(f, data_dir, *data, installed),
-            Error::BinariesReplaced {
-                dir,
-                started,
-                installed,
-            } => write!(
+            Error::WrongVersion { data_dir, data, installed } => wrong_version(f, data_dir, *data, installed),
+            Error::BinariesReplaced { dir, started, installed } => write!(
                 f,
                 "the Postgres binaries in `{}` were replaced while this Postgres runs (started as {started}, now {}): \
                  stop it and start it again",
@@ -101,10 +78,9 @@ impl fmt::Display for Error {
                     dir.display()
                 ),
             },
-            Error::PortTaken { port } => write!(
-                f,
-                "port {port} on 127.0.0.1 is taken: choose another port or stop what listens there"
-            ),
+            Error::PortTaken { port } => {
+                write!(f, "port {port} on 127.0.0.1 is taken: choose another port or stop what listens there")
+            }
             Error::NoServiceUser => f.write_str(
                 "postgres refuses to run as root and there is no system user `postgres`: create it with \
                  `useradd --system postgres`, or run as another user",
@@ -113,21 +89,14 @@ impl fmt::Display for Error {
                 f.write_str("the guard is not installed: call `run_guard_if_asked` first in `main`")
             }
             Error::Program { program, output } => {
-                write!(
-                    f,
-                    "`{program}` failed: {output}; correct what it names and run it again"
-                )
+                write!(f, "`{program}` failed: {output}; correct what it names and run it again")
             }
-            Error::Exited { log, tail } => write!(
-                f,
-                "postgres stopped by itself; its log `{}` ends with:\n{tail}",
-                log.display()
-            ),
-            Error::NotReady { seconds, log, tail } => write!(
-                f,
-                "postgres was not ready within {seconds} s; its log `{}` ends with:\n{tail}",
-                log.display()
-            ),
+            Error::Exited { log, tail } => {
+                write!(f, "postgres stopped by itself; its log `{}` ends with:\n{tail}", log.display())
+            }
+            Error::NotReady { seconds, log, tail } => {
+                write!(f, "postgres was not ready within {seconds} s; its log `{}` ends with:\n{tail}", log.display())
+            }
             Error::Io { doing, source } => write!(f, "could not {doing}: {source}"),
         }
     }
@@ -139,17 +108,8 @@ no Postgres 15 or newer found: looked in PATH, /usr/lib/postgresql/*/bin, /usr/p
 install it with `apt-get install postgresql` (macOS: `brew install postgresql@17`)
 Debian's package also starts a cluster of its own on port 5432, unless `create_main_cluster = false` stands in /etc/postgresql-common/createcluster.conf first";
 
-fn wrong_version(
-    f: &mut fmt::Formatter<'_>,
-    data_dir: &Path,
-    data: u32,
-    installed: &[u32],
-) -> fmt::Result {
-    let installed = installed
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
+fn wrong_version(f: &mut fmt::Formatter<'_>, data_dir: &Path, data: u32, installed: &[u32]) -> fmt::Result {
+    let installed = installed.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     write!(
         f,
         "`{}` was written by Postgres {data}, installed is {installed}: install version {data} \
@@ -181,12 +141,7 @@ mod tests {
 
     #[test]
     fn another_major_version_is_named_with_its_cure() {
-        let text = Error::WrongVersion {
-            data_dir: "/d".into(),
-            data: 14,
-            installed: vec![16, 15],
-        }
-        .to_string();
+        let text = Error::WrongVersion { data_dir: "/d".into(), data: 14, installed: vec![16, 15] }.to_string();
         assert!(text.contains("written by Postgres 14, installed is 16, 15"));
         assert!(text.contains("apt-get install postgresql-14"));
     }

@@ -63,11 +63,7 @@ pub fn run_guard_if_asked() -> Option<ExitCode> {
 
 /// The command that becomes the server, with process id and standard error unchanged on the way.
 pub(crate) fn command(guard: Guard, postgres: &Path, user: Option<ServiceUser>) -> Result<Command> {
-    let guard = if dies_with_parent() {
-        guard
-    } else {
-        Guard::None
-    };
+    let guard = if dies_with_parent() { guard } else { Guard::None };
     match guard {
         Guard::Reexec if !INSTALLED.load(Ordering::Acquire) => Err(Error::GuardNotInstalled),
         Guard::Reexec => Ok(reexec(postgres, user)),
@@ -83,10 +79,7 @@ fn reexec(postgres: &Path, user: Option<ServiceUser>) -> Command {
     command
         .arg(GUARD_ARG)
         .arg(std::process::id().to_string())
-        .arg(user.map_or_else(
-            || "-".to_owned(),
-            |user| format!("{}:{}", user.uid, user.gid),
-        ))
+        .arg(user.map_or_else(|| "-".to_owned(), |user| format!("{}:{}", user.uid, user.gid)))
         .arg(postgres);
     command
 }
@@ -94,16 +87,12 @@ fn reexec(postgres: &Path, user: Option<ServiceUser>) -> Command {
 /// `setpriv` asks for the signal after it has changed the user; the shell between then checks the parent, which
 /// closes the moment in which it could have died unseen.
 fn setpriv(postgres: &Path, user: Option<ServiceUser>) -> Option<Command> {
-    let program = ["/usr/bin/setpriv", "/bin/setpriv", "/usr/sbin/setpriv"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())?;
+    let program =
+        ["/usr/bin/setpriv", "/bin/setpriv", "/usr/sbin/setpriv"].into_iter().find(|path| Path::new(path).exists())?;
     let mut command = Command::new(program);
     command.args(["--pdeathsig", "QUIT"]);
     if let Some(user) = user {
-        command
-            .arg(format!("--reuid={}", user.uid))
-            .arg(format!("--regid={}", user.gid))
-            .arg("--clear-groups");
+        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid)).arg("--clear-groups");
     }
     command
         .args(["/bin/sh", "-c", "test \"$PPID\" = \"$0\" && exec \"$@\""])
@@ -139,15 +128,11 @@ fn prepare(parent: &OsStr, user: &OsStr) -> std::result::Result<(), String> {
     // Its own session: Ctrl-C in the terminal is for the parent, which then stops the server in order.
     setsid().map_err(|error| format!("no session of its own: {error}"))?;
     if user != "-" {
-        let (uid, gid) = user
-            .to_str()
-            .and_then(|text| text.split_once(':'))
-            .ok_or("the user is not `uid:gid`")?;
+        let (uid, gid) = user.to_str().and_then(|text| text.split_once(':')).ok_or("the user is not `uid:gid`")?;
         drop_user(number(Some(uid))?, number(Some(gid))?)
             .map_err(|error| format!("could not become the server's user: {error}"))?;
     }
-    set_parent_process_death_signal(Some(Signal::QUIT))
-        .map_err(|error| format!("no parent death signal: {error}"))?;
+    set_parent_process_death_signal(Some(Signal::QUIT)).map_err(|error| format!("no parent death signal: {error}"))?;
     match getppid() {
         Some(found) if found.as_raw_nonzero().get() == parent => Ok(()),
         _ => Err("the parent has died meanwhile".to_owned()),
@@ -171,6 +156,5 @@ fn drop_user(uid: u32, gid: u32) -> rustix::io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn number<T: std::str::FromStr>(text: Option<&str>) -> std::result::Result<T, String> {
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| "an argument is not a number".to_owned())
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| "an argument is not a number".to_owned())
 }

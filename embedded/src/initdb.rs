@@ -36,24 +36,14 @@ pub(crate) fn create(actual: &Path, user: Option<ServiceUser>, binaries: &Binari
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).map_err(Error::at("remove", &unfinished))?;
     }
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&unfinished)
-        .map_err(Error::at("create", &unfinished))?;
+    fs::DirBuilder::new().mode(0o700).create(&unfinished).map_err(Error::at("create", &unfinished))?;
     give(&unfinished, user)?;
     let password_file = write_password(actual, user)?;
     let mut command = Command::new(binaries.program("initdb"));
     command
         .arg("--pgdata")
         .arg(&unfinished)
-        .args([
-            "--username",
-            SUPERUSER,
-            "--encoding",
-            "UTF8",
-            "--locale",
-            "C",
-        ])
+        .args(["--username", SUPERUSER, "--encoding", "UTF8", "--locale", "C"])
         .args(["--data-checksums", "--no-instructions"])
         .args(["--auth-local", "trust", "--auth-host", "scram-sha-256"])
         .arg("--pwfile")
@@ -94,10 +84,7 @@ fn write_password(actual: &Path, user: Option<ServiceUser>) -> Result<PathBuf> {
 
 /// Runs one of the Postgres programs to its end as the server's user.
 pub(crate) fn run(mut command: Command, user: Option<ServiceUser>) -> Result<()> {
-    command
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::null());
+    command.env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
     run_as(&mut command, user);
     let program = PathBuf::from(command.get_program());
     let output = command.output().map_err(Error::at("run", &program))?;
@@ -106,8 +93,5 @@ pub(crate) fn run(mut command: Command, user: Option<ServiceUser>) -> Result<()>
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-    Err(Error::Program {
-        program: program.display().to_string(),
-        output: lines.join("; "),
-    })
+    Err(Error::Program { program: program.display().to_string(), output: lines.join("; ") })
 }

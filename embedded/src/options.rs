@@ -65,9 +65,7 @@ impl Settings {
     /// For data that nobody will miss: the same server without waiting for the disk.
     #[must_use]
     pub fn throwaway() -> Self {
-        Settings::durable()
-            .set("fsync", "off")
-            .set("full_page_writes", "off")
+        Settings::durable().set("fsync", "off").set("full_page_writes", "off")
     }
 
     /// Adds or replaces one setting.
@@ -79,8 +77,6 @@ impl Settings {
 
     /// The settings in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }

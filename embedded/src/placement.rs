@@ -47,19 +47,11 @@ impl Placement {
             // Data that went elsewhere once stays there, even if the way has been opened since.
             Some(_) if requested.join(POINTER).exists() => false,
             // A server that this user cannot execute at all is not a question of the directory.
-            Some(user) => {
-                !can_start_in(Path::new("/"), user, binaries)?
-                    || can_start_in(&requested, user, binaries)?
-            }
+            Some(user) => !can_start_in(Path::new("/"), user, binaries)? || can_start_in(&requested, user, binaries)?,
         };
         if reachable {
             let actual = requested.clone();
-            return Ok(Placement {
-                requested,
-                actual,
-                relocated: false,
-                set_aside: None,
-            });
+            return Ok(Placement { requested, actual, relocated: false, set_aside: None });
         }
         relocate(requested, relocation_root)
     }
@@ -68,12 +60,7 @@ impl Placement {
 /// Tries it, because mode bits alone would miss access lists and mount options.
 fn can_start_in(dir: &Path, user: ServiceUser, binaries: &Binaries) -> Result<bool> {
     let mut command = Command::new(binaries.program("postgres"));
-    command
-        .arg("--version")
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg("--version").current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     run_as(&mut command, Some(user));
     match command.status() {
         Ok(_) => Ok(true),
@@ -98,19 +85,12 @@ fn relocate(requested: PathBuf, root: &Path) -> Result<Placement> {
     }
     fs::create_dir_all(&actual).map_err(Error::at("create", &actual))?;
     fs::write(&pointer, format!("{}\n", actual.display())).map_err(Error::at("write", &pointer))?;
-    Ok(Placement {
-        requested,
-        actual,
-        relocated: true,
-        set_aside,
-    })
+    Ok(Placement { requested, actual, relocated: true, set_aside })
 }
 
 /// FNV-1a: short, and the same in every release, which the standard hasher does not promise.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

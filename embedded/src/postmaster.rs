@@ -55,16 +55,9 @@ pub(crate) fn wait_until_gone(data_dir: &Path) -> Result<()> {
             let path = path(data_dir);
             return fs::remove_file(&path).map_err(Error::at("remove the stale", &path));
         }
-        let grace = if file.status == "stopping" {
-            STOPPING_GRACE
-        } else {
-            ORPHAN_GRACE
-        };
+        let grace = if file.status == "stopping" { STOPPING_GRACE } else { ORPHAN_GRACE };
         if began.elapsed() > grace {
-            return Err(Error::AlreadyRunning {
-                dir: data_dir.to_path_buf(),
-                pid: Some(file.pid),
-            });
+            return Err(Error::AlreadyRunning { dir: data_dir.to_path_buf(), pid: Some(file.pid) });
         }
         std::thread::sleep(POLL);
     }
@@ -78,9 +71,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
     };
     match kill_process(target, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(error) => Err(Error::io(format!("signal process {pid}"))(io::Error::from(
-            error,
-        ))),
+        Err(error) => Err(Error::io(format!("signal process {pid}"))(io::Error::from(error))),
     }
 }
 
@@ -146,10 +137,7 @@ mod tests {
     #[test]
     fn the_state_stands_in_the_eighth_line() {
         let text = "42\n/data\n1700000000\n5432\n/run\n\n  1234 56\nready   \n";
-        let expected = PidFile {
-            pid: 42,
-            status: "ready".into(),
-        };
+        let expected = PidFile { pid: 42, status: "ready".into() };
         assert_eq!(PidFile::parse(text), Some(expected));
         assert_eq!(PidFile::parse("42\n/data\n").unwrap().status, "");
         assert_eq!(PidFile::parse(""), None);

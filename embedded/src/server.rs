@@ -55,12 +55,7 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(file);
         let child = spawner::spawn(command).map_err(Error::at("start", postgres))?;
-        Ok(Server {
-            child,
-            binary: FileIdentity::of(postgres),
-            log,
-            log_offset,
-        })
+        Ok(Server { child, binary: FileIdentity::of(postgres), log, log_offset })
     }
 
     /// Waits until the server accepts connections.
@@ -80,10 +75,7 @@ impl Server {
             }
             std::thread::sleep(POLL);
         }
-        Err(Error::Exited {
-            log: self.log.clone(),
-            tail: self.log_tail(),
-        })
+        Err(Error::Exited { log: self.log.clone(), tail: self.log_tail() })
     }
 
     /// The process id, until the process has ended.
@@ -166,9 +158,7 @@ impl Server {
         for pid in children.iter().copied().chain([pid]) {
             postmaster::signal(pid, Signal::KILL)?;
         }
-        self.child
-            .wait()
-            .map_err(Error::io("wait for postgres to end"))?;
+        self.child.wait().map_err(Error::io("wait for postgres to end"))?;
         // The next start needs their shared memory released.
         while children.iter().any(|pid| postmaster::is_alive(*pid)) {
             std::thread::sleep(POLL);
@@ -203,11 +193,7 @@ fn open_log(path: &Path) -> Result<(File, u64)> {
     if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
         fs::rename(path, path.with_extension("log.old")).map_err(Error::at("rotate", path))?;
     }
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(Error::at("open", path))?;
+    let log = OpenOptions::new().append(true).create(true).open(path).map_err(Error::at("open", path))?;
     let offset = log.metadata().map_or(0, |log| log.len());
     Ok((log, offset))
 }

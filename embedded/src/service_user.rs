@@ -27,9 +27,7 @@ impl ServiceUser {
         // Parsed by hand: the C library's lookup is not reachable without unsafe code, and a service user comes
         // from the package, so it stands in the file.
         let passwd = fs::read_to_string("/etc/passwd").map_err(Error::io("read `/etc/passwd`"))?;
-        named(&passwd, "postgres")
-            .map(Some)
-            .ok_or(Error::NoServiceUser)
+        named(&passwd, "postgres").map(Some).ok_or(Error::NoServiceUser)
     }
 
     /// The uid that must own the server's files: this user's, or our own.
@@ -43,10 +41,7 @@ fn named(passwd: &str, name: &str) -> Option<ServiceUser> {
         let fields: Vec<&str> = line.split(':').collect();
         let (found, uid, gid) = (fields.first()?, fields.get(2)?, fields.get(3)?);
         (*found == name).then_some(())?;
-        Some(ServiceUser {
-            uid: uid.parse().ok()?,
-            gid: gid.parse().ok()?,
-        })
+        Some(ServiceUser { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
     })
 }
 
@@ -61,8 +56,7 @@ pub(crate) fn run_as(command: &mut Command, user: Option<ServiceUser>) {
 /// Gives a path that we have just made to the user.
 pub(crate) fn give(path: &Path, user: Option<ServiceUser>) -> Result<()> {
     match user {
-        Some(user) => chown(path, Some(user.uid), Some(user.gid))
-            .map_err(Error::at("change the owner of", path)),
+        Some(user) => chown(path, Some(user.uid), Some(user.gid)).map_err(Error::at("change the owner of", path)),
         None => Ok(()),
     }
 }
@@ -73,7 +67,8 @@ mod tests {
 
     #[test]
     fn the_user_is_found_by_its_whole_name() {
-        let passwd = "root:x:0:0::/root:/bin/sh\npostgres2:x:7:7:::\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\npostgres2:x:7:7:::\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
         let expected = ServiceUser { uid: 101, gid: 104 };
         assert_eq!(named(passwd, "postgres"), Some(expected));
         assert_eq!(named(passwd, "nobody"), None);

@@ -18,23 +18,15 @@ use crate::{Error, Result, ServiceUser};
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The directory for a cluster that lies in `actual`.
-pub(crate) fn choose(
-    actual: &Path,
-    runtime_dir: Option<&Path>,
-    user: Option<ServiceUser>,
-) -> PathBuf {
+pub(crate) fn choose(actual: &Path, runtime_dir: Option<&Path>, user: Option<ServiceUser>) -> PathBuf {
     let beside_data = actual.join("run");
     if fits(&beside_data) {
         return beside_data;
     }
     let name = format!("eventflow-{:016x}", hash(actual.as_os_str().as_bytes()));
     // A runtime directory belongs to its user alone: a lent user could not enter it.
-    let in_runtime_dir = runtime_dir
-        .filter(|_| user.is_none())
-        .map(|dir| dir.join(&name));
-    in_runtime_dir
-        .filter(|dir| fits(dir))
-        .unwrap_or_else(|| Path::new("/tmp").join(name))
+    let in_runtime_dir = runtime_dir.filter(|_| user.is_none()).map(|dir| dir.join(&name));
+    in_runtime_dir.filter(|dir| fits(dir)).unwrap_or_else(|| Path::new("/tmp").join(name))
 }
 
 /// Makes the directory, or accepts the one of an earlier start.
@@ -46,8 +38,7 @@ pub(crate) fn ensure(dir: &Path, user: Option<ServiceUser>) -> Result<()> {
     }
     let found = fs::symlink_metadata(dir).map_err(Error::at("inspect", dir))?;
     // In /tmp anybody could have made it first, and would then own the way to our server.
-    let ours =
-        found.is_dir() && found.uid() == ServiceUser::owner_uid(user) && found.mode() & 0o077 == 0;
+    let ours = found.is_dir() && found.uid() == ServiceUser::owner_uid(user) && found.mode() & 0o077 == 0;
     if ours {
         return Ok(());
     }
@@ -70,10 +61,7 @@ mod tests {
     #[test]
     fn a_deep_directory_gets_a_short_socket() {
         let deep = PathBuf::from(format!("/srv/{}", "d".repeat(120)));
-        assert_eq!(
-            choose(Path::new("/srv/x"), None, None),
-            Path::new("/srv/x/run")
-        );
+        assert_eq!(choose(Path::new("/srv/x"), None, None), Path::new("/srv/x/run"));
         assert!(choose(&deep, None, None).starts_with("/tmp"));
         let runtime = Path::new("/run/user/1000");
         assert!(choose(&deep, Some(runtime), None).starts_with(runtime));

@@ -29,9 +29,7 @@ fn jobs() -> io::Result<Sender<Job>> {
         return Ok(jobs.clone());
     }
     let (sender, receiver) = mpsc::channel();
-    thread::Builder::new()
-        .name("postgres-spawner".into())
-        .spawn(move || serve(&receiver))?;
+    thread::Builder::new().name("postgres-spawner".into()).spawn(move || serve(&receiver))?;
     *jobs = Some(sender.clone());
     Ok(sender)
 }

@@ -14,11 +14,7 @@ fn a_second_start_resumes_the_same_data() {
     let dir = scratch();
     let mut cluster = Cluster::prepare(options(dir.path())).unwrap();
     cluster.start().unwrap();
-    query(
-        &cluster.connection(),
-        "create table kept as select 42 as answer",
-    )
-    .unwrap();
+    query(&cluster.connection(), "create table kept as select 42 as answer").unwrap();
     drop(cluster);
 
     let mut cluster = Cluster::prepare(options(dir.path())).unwrap();
@@ -42,10 +38,7 @@ fn every_way_of_stopping_keeps_what_was_committed() {
         cluster.restart(how).unwrap();
         assert_ne!(cluster.pid(), before);
     }
-    assert_eq!(
-        query(&cluster.connection(), "select count(*) from kept").unwrap(),
-        "3"
-    );
+    assert_eq!(query(&cluster.connection(), "select count(*) from kept").unwrap(), "3");
 }
 
 #[test]
@@ -54,9 +47,7 @@ fn a_second_owner_is_refused_with_the_first_ones_pid() {
     let mut cluster = Cluster::prepare(options(dir.path())).unwrap();
     cluster.start().unwrap();
     let error = Cluster::prepare(options(dir.path())).unwrap_err();
-    assert!(
-        matches!(error, Error::AlreadyRunning { pid: Some(pid), .. } if pid == std::process::id())
-    );
+    assert!(matches!(error, Error::AlreadyRunning { pid: Some(pid), .. } if pid == std::process::id()));
     assert!(error.to_string().contains("already running, pid"));
 }
 
@@ -67,10 +58,7 @@ fn data_of_another_major_version_is_named_not_touched() {
     let version = dir.path().join("postgres/PG_VERSION");
     fs::write(&version, "9\n").unwrap();
     let error = Cluster::prepare(options(dir.path())).unwrap_err();
-    assert!(
-        matches!(error, Error::WrongVersion { data: 9, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::WrongVersion { data: 9, .. }), "{error}");
     assert_eq!(fs::read_to_string(version).unwrap(), "9\n");
 }
 
@@ -111,10 +99,7 @@ fn settings_reach_the_server_and_a_deep_directory_still_has_a_socket() {
     let mut cluster = Cluster::prepare(options(&deep)).unwrap();
     *cluster.settings_mut() = Settings::throwaway().set("max_connections", "33");
     cluster.start().unwrap();
-    assert_eq!(
-        query(&cluster.connection(), "show max_connections").unwrap(),
-        "33"
-    );
+    assert_eq!(query(&cluster.connection(), "show max_connections").unwrap(), "33");
     assert_eq!(query(&cluster.connection(), "show fsync").unwrap(), "off");
     fs::remove_dir_all(cluster.connection().host).unwrap();
 }

@@ -26,22 +26,11 @@ struct Holder {
 
 impl Holder {
     fn start(mut command: Command, dir: &Path) -> Holder {
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let url = lines
-            .map(|line| line.unwrap())
-            .find(|line| line.starts_with("postgresql:"))
-            .unwrap();
+        let url = lines.map(|line| line.unwrap()).find(|line| line.starts_with("postgresql:")).unwrap();
         let postmaster = postmaster_pid(dir);
-        Holder {
-            process,
-            url,
-            postmaster,
-        }
+        Holder { process, url, postmaster }
     }
 
     fn of(dir: &Path) -> Holder {
@@ -53,9 +42,7 @@ impl Holder {
     /// This test binary again, running only [`hold_with_setpriv`].
     fn with_setpriv(dir: &Path) -> Holder {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "hold_with_setpriv", "--nocapture"])
-            .env("HELD_DIR", dir);
+        command.args(["--exact", "hold_with_setpriv", "--nocapture"]).env("HELD_DIR", dir);
         Holder::start(command, dir)
     }
 
@@ -85,10 +72,7 @@ fn wait_for_end(pid: u32) {
             return;
         }
         // bound: 20 s, so that the loop ends
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "process {pid} was left behind"
-        );
+        assert!(began.elapsed() < Duration::from_secs(20), "process {pid} was left behind");
         std::thread::yield_now();
     }
 }
@@ -162,10 +146,6 @@ fn the_guard_runs_postgres_as_another_user_than_root() {
 #[test]
 fn without_the_entry_in_main_the_guard_is_refused() {
     let dir = scratch();
-    let mut cluster = Cluster::prepare(Options {
-        guard: Guard::Reexec,
-        ..options(dir.path())
-    })
-    .unwrap();
+    let mut cluster = Cluster::prepare(Options { guard: Guard::Reexec, ..options(dir.path()) }).unwrap();
     assert!(matches!(cluster.start(), Err(Error::GuardNotInstalled)));
 }

@@ -82,12 +82,11 @@ mod tests {
     #[test]
     fn a_batch_encoded_in_two_parts_decodes_as_one() {
         let event = v1::Event { r#type: "order.paid".into(), key: Some(String::new()), ..Default::default() };
-        let whole = EventBatch { partition: 3, base_offset: 7, next_offset: 8, events: vec![event], ..Default::default() };
+        let whole =
+            EventBatch { partition: 3, base_offset: 7, next_offset: 8, events: vec![event], ..Default::default() };
         let part = EventBatch { events: whole.events.clone(), ..Default::default() };
-        let split = EncodedBatch {
-            head: EventBatch { events: vec![], ..whole.clone() },
-            encoded: part.encode_to_vec().into(),
-        };
+        let split =
+            EncodedBatch { head: EventBatch { events: vec![], ..whole.clone() }, encoded: part.encode_to_vec().into() };
         let decoded = EncodedBatch::decode(split.encode_to_vec().as_slice()).expect("decodes");
         assert_eq!(decoded.head, whole);
         assert!(decoded.encoded.is_empty());

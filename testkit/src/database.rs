@@ -74,8 +74,7 @@ impl Database {
     /// [`Database::connection`] for `tokio-postgres` and its pools.
     pub fn config(&self) -> Config {
         let url = self.url();
-        url.parse()
-            .unwrap_or_else(|error| panic!("`{url}` is not a URL: {error}"))
+        url.parse().unwrap_or_else(|error| panic!("`{url}` is not a URL: {error}"))
     }
 
     /// The database's name.
@@ -90,11 +89,7 @@ impl Database {
 
     /// The same database through a proxy on 127.0.0.1.
     pub fn through(&self, proxy: std::net::SocketAddr) -> Connection {
-        Connection {
-            host: proxy.ip().to_string(),
-            port: proxy.port(),
-            ..self.connection.clone()
-        }
+        Connection { host: proxy.ip().to_string(), port: proxy.port(), ..self.connection.clone() }
     }
 
     async fn cloned(server: &Server, template: &str) -> Database {
@@ -121,9 +116,7 @@ impl Drop for Database {
         let admin = self.admin.clone();
         let sql = format!("drop database if exists {} with (force)", self.name());
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
             runtime.block_on(async {
                 // Best effort: who stopped the server does not miss the database.

@@ -21,9 +21,7 @@ pub(crate) async fn shared_template(server: &Server) -> &'static str {
 
 /// The name of the migrated template on any server.
 pub(crate) async fn template_on(server: &Server) -> String {
-    let texts = MIGRATIONS
-        .iter()
-        .flat_map(|(_, subject, text)| [*subject, *text]);
+    let texts = MIGRATIONS.iter().flat_map(|(_, subject, text)| [*subject, *text]);
     template::ensure(server, template::fingerprint(texts), run).await
 }
 

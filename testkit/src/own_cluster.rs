@@ -46,12 +46,7 @@ impl OwnCluster {
             Ok(cluster)
         })
         .await;
-        OwnCluster {
-            connection: cluster.connection(),
-            cluster: Arc::new(Mutex::new(cluster)),
-            settings,
-            _dir: dir,
-        }
+        OwnCluster { connection: cluster.connection(), cluster: Arc::new(Mutex::new(cluster)), settings, _dir: dir }
     }
 
     /// Starts a stopped server; returns when it accepts connections.
@@ -107,12 +102,7 @@ impl OwnCluster {
         let primary = self.connection.keywords();
         self.apply(move |cluster| {
             make_data_dir(&data_dir, cluster);
-            let args = [
-                "-D".as_ref(),
-                data_dir.as_os_str(),
-                "-d".as_ref(),
-                primary.as_ref(),
-            ];
+            let args = ["-D".as_ref(), data_dir.as_os_str(), "-d".as_ref(), primary.as_ref()];
             let how = ["-R", "-X", "stream", "-c", "fast"].map(AsRef::as_ref);
             cluster.run_program("pg_basebackup", args.into_iter().chain(how))
         })
@@ -124,11 +114,7 @@ impl OwnCluster {
 
     /// Waits until this replica has replayed everything that `primary` has written by now.
     pub async fn catch_up_with(&self, primary: &OwnCluster) {
-        let written: String = value(
-            &primary.connect().await,
-            "select pg_current_wal_lsn()::text",
-        )
-        .await;
+        let written: String = value(&primary.connect().await, "select pg_current_wal_lsn()::text").await;
         let replica = self.connect().await;
         let sql = format!("select pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");
         within("the replica to catch up", async {

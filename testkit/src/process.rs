@@ -41,22 +41,14 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("could not start `{name}`: {error}"));
-        let (sender, output) = watch::channel(Output {
-            lines: Vec::new(),
-            open_pipes: 2,
-        });
+        let (sender, output) = watch::channel(Output { lines: Vec::new(), open_pipes: 2 });
         if let Some(pipe) = child.stdout.take() {
             tokio::spawn(collect(pipe, sender.clone()));
         }
         if let Some(pipe) = child.stderr.take() {
             tokio::spawn(collect(pipe, sender));
         }
-        Process {
-            name,
-            child,
-            output,
-            read_to: 0,
-        }
+        Process { name, child, output, read_to: 0 }
     }
 
     /// Waits for the next line that contains `pattern`, after those that earlier calls returned. Panics with the
@@ -64,8 +56,7 @@ impl Process {
     pub async fn wait_for_line(&mut self, pattern: &str) -> String {
         let from = self.read_to;
         let mut output = self.output.clone();
-        let wait = output
-            .wait_for(|output| output.open_pipes == 0 || position(output, from, pattern).is_some());
+        let wait = output.wait_for(|output| output.open_pipes == 0 || position(output, from, pattern).is_some());
         let waited = tokio::time::timeout(crate::PATIENCE, wait).await;
         let seen = match waited {
             Ok(Ok(output)) => output.clone(),
@@ -125,16 +116,11 @@ impl Process {
 
 /// The binary `name` of this workspace, built beside the running test.
 pub fn built_binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe()
-        .unwrap_or_else(|error| panic!("the test's own path is unknown: {error}"));
+    let test = std::env::current_exe().unwrap_or_else(|error| panic!("the test's own path is unknown: {error}"));
     // target/<profile>/deps/<test>: the binaries lie one level up.
     let profile_dir = test.parent().and_then(Path::parent);
     let path = profile_dir.map(|dir| dir.join(name)).unwrap_or_default();
-    assert!(
-        path.exists(),
-        "`{}` is not built: run `cargo build --bin {name}` first",
-        path.display()
-    );
+    assert!(path.exists(), "`{}` is not built: run `cargo build --bin {name}` first", path.display());
     path
 }
 

@@ -52,9 +52,8 @@ impl Server {
     }
 
     fn named(url: &str) -> Server {
-        let config: Config = url
-            .parse()
-            .unwrap_or_else(|error| panic!("{DATABASE_URL} is not a Postgres URL: {error}"));
+        let config: Config =
+            url.parse().unwrap_or_else(|error| panic!("{DATABASE_URL} is not a Postgres URL: {error}"));
         let host = match config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
             Some(Host::Unix(dir)) => dir.display().to_string(),
@@ -64,9 +63,7 @@ impl Server {
             host,
             port: config.get_ports().first().copied().unwrap_or(5432),
             user: config.get_user().unwrap_or("postgres").to_owned(),
-            password: config
-                .get_password()
-                .map(|password| String::from_utf8_lossy(password).into_owned()),
+            password: config.get_password().map(|password| String::from_utf8_lossy(password).into_owned()),
             database: config.get_dbname().unwrap_or("postgres").to_owned(),
         })
     }
@@ -94,8 +91,7 @@ fn start_for_this_process() -> (Server, Option<Cluster>) {
     // What a process of the same id left behind is nobody's.
     let _ = fs::remove_dir_all(&dir);
     make_open(&dir);
-    let mut cluster = Cluster::prepare(options(&dir, Settings::throwaway()))
-        .unwrap_or_else(|error| panic!("{error}"));
+    let mut cluster = Cluster::prepare(options(&dir, Settings::throwaway())).unwrap_or_else(|error| panic!("{error}"));
     cluster.start().unwrap_or_else(|error| panic!("{error}"));
     (Server::at(cluster.connection()), Some(cluster))
 }
@@ -135,9 +131,6 @@ mod tests {
         assert_eq!(keywords, url);
         assert_eq!(keywords.connection().host, "/tmp/xyz");
         let tcp = Server::named("postgres://u:p@db:6000/x");
-        assert_eq!(
-            tcp.connection().url(),
-            "postgresql:///x?host=db&port=6000&user=u&password=p"
-        );
+        assert_eq!(tcp.connection().url(), "postgresql:///x?host=db&port=6000&user=u&password=p");
     }
 }

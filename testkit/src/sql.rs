@@ -15,7 +15,5 @@ pub(crate) async fn connect(connection: &Connection) -> Result<Client, tokio_pos
 
 /// Connects or panics: a test without its database cannot go on.
 pub(crate) async fn connected(connection: &Connection) -> Client {
-    connect(connection)
-        .await
-        .unwrap_or_else(|error| panic!("could not connect to `{}`: {error:?}", connection.url()))
+    connect(connection).await.unwrap_or_else(|error| panic!("could not connect to `{}`: {error:?}", connection.url()))
 }

@@ -26,34 +26,20 @@ where
     let admin = connected(server.connection()).await;
     run(&admin, &format!("select pg_advisory_lock({TEMPLATE_LOCK})")).await;
     if !is_template(&admin, &name).await {
-        run(
-            &admin,
-            &format!("drop database if exists {name} with (force)"),
-        )
-        .await;
-        run(
-            &admin,
-            &format!("create database {name} template template0"),
-        )
-        .await;
+        run(&admin, &format!("drop database if exists {name} with (force)")).await;
+        run(&admin, &format!("create database {name} template template0")).await;
         migrate(server.connection().clone().with_database(&name)).await;
         let seal = format!("alter database {name} with allow_connections false is_template true");
         run(&admin, &seal).await;
     }
-    run(
-        &admin,
-        &format!("select pg_advisory_unlock({TEMPLATE_LOCK})"),
-    )
-    .await;
+    run(&admin, &format!("select pg_advisory_unlock({TEMPLATE_LOCK})")).await;
     name
 }
 
 /// FNV-1a over the texts that make a template what it is.
 pub(crate) fn fingerprint<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
     let bytes = texts.into_iter().flat_map(|text| text.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 async fn is_template(admin: &Client, name: &str) -> bool {

@@ -1,9 +1,5 @@
 //! Databases: each test its own, one template for many processes, nothing left behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test may panic and spawn"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and spawn")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,9 +7,7 @@ use eventflow_testkit::{Connection, Database};
 use tokio_postgres::NoTls;
 
 async fn run(database: &Connection, sql: &str) {
-    let (client, driver) = tokio_postgres::connect(&database.url(), NoTls)
-        .await
-        .unwrap();
+    let (client, driver) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
     // Returns when the session is closed, as a template's migration must.
     let (result, _) = tokio::join!(
         async move {
@@ -39,11 +33,7 @@ async fn two_databases_of_one_template_do_not_see_each_other() {
     let (one, other) = tokio::join!(make(), make());
     assert_eq!(migrated.load(Ordering::Relaxed), 1);
 
-    one.connect()
-        .await
-        .batch_execute("insert into t values (1)")
-        .await
-        .unwrap();
+    one.connect().await.batch_execute("insert into t values (1)").await.unwrap();
     let count = "select count(*) from t";
     let row = other.connect().await.query_one(count, &[]).await.unwrap();
     assert_eq!(row.get::<_, i64>(0), 0);
@@ -67,12 +57,7 @@ async fn a_half_made_template_is_made_again() {
     let texts = [unique.as_str()];
     let died = tokio::spawn({
         let unique = unique.clone();
-        async move {
-            Database::migrated_by(&[unique.as_str()], async |_| {
-                panic!("a migration that dies")
-            })
-            .await
-        }
+        async move { Database::migrated_by(&[unique.as_str()], async |_| panic!("a migration that dies")).await }
     });
     assert!(died.await.is_err());
     let database = Database::migrated_by(&texts, async |database| {

@@ -35,22 +35,15 @@ async fn a_frozen_server_says_nothing_until_it_is_thawed() {
     assert!(stat.contains("(postgres) T "), "{stat}");
     let query = client.query_one("select 1", &[]);
     cluster.thaw().await;
-    within("the answer of a thawed server", query)
-        .await
-        .unwrap();
+    within("the answer of a thawed server", query).await.unwrap();
 }
 
 #[tokio::test]
 async fn terminated_sessions_are_counted_and_gone() {
     let cluster = OwnCluster::with_settings(Settings::throwaway()).await;
     let client = cluster.connect().await;
-    client
-        .batch_execute("set application_name = 'victim'")
-        .await
-        .unwrap();
-    let ended = cluster
-        .terminate_backends("application_name = 'victim'")
-        .await;
+    client.batch_execute("set application_name = 'victim'").await.unwrap();
+    let ended = cluster.terminate_backends("application_name = 'victim'").await;
     assert_eq!(ended, 1);
     assert!(client.batch_execute("select 1").await.is_err());
 }
@@ -58,11 +51,7 @@ async fn terminated_sessions_are_counted_and_gone() {
 #[tokio::test]
 async fn a_promoted_standby_has_what_it_had_seen_and_takes_writes() {
     let primary = OwnCluster::with_settings(Settings::throwaway()).await;
-    write(
-        &primary,
-        "create table kept (n int); insert into kept values (1)",
-    )
-    .await;
+    write(&primary, "create table kept (n int); insert into kept values (1)").await;
     let standby = primary.standby().await;
     write(&primary, "insert into kept values (2)").await;
     standby.catch_up_with(&primary).await;

@@ -1,9 +1,5 @@
 //! The Postgres proxy: each step of a request, and what the server and the client know when it fails there.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test may panic and spawn"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and spawn")]
 
 use std::time::Duration;
 
@@ -14,12 +10,7 @@ use tokio_postgres::{Client, NoTls};
 async fn proxied() -> (Database, PgProxy, Client) {
     let database = Database::empty().await;
     let create = "create table kept (n int)";
-    database
-        .connect()
-        .await
-        .batch_execute(create)
-        .await
-        .unwrap();
+    database.connect().await.batch_execute(create).await.unwrap();
     let proxy = PgProxy::start(Upstream::postgres(database.connection()));
     let client = client(&database, &proxy).await;
     (database, proxy, client)
@@ -83,11 +74,7 @@ async fn a_cut_after_the_reply_is_known_to_the_client() {
 #[tokio::test]
 async fn a_lost_reply_to_commit_hides_the_commit() {
     let (database, proxy, client) = proxied().await;
-    let rule = proxy.on(
-        Match::sql_contains("commit"),
-        Step::BeforeReply,
-        Action::Cut,
-    );
+    let rule = proxy.on(Match::sql_contains("commit"), Step::BeforeReply, Action::Cut);
     client.batch_execute("begin").await.unwrap();
     client.execute(INSERT, &[]).await.unwrap();
     assert!(client.batch_execute("commit").await.is_err());
@@ -98,11 +85,7 @@ async fn a_lost_reply_to_commit_hides_the_commit() {
 #[tokio::test]
 async fn a_held_reply_arrives_when_it_is_released() {
     let (database, proxy, client) = proxied().await;
-    let rule = proxy.on(
-        Match::sql_contains("into kept"),
-        Step::BeforeReply,
-        Action::Hold,
-    );
+    let rule = proxy.on(Match::sql_contains("into kept"), Step::BeforeReply, Action::Hold);
     let insert = tokio::spawn(async move { client.execute(INSERT, &[]).await });
     rule.fired().await;
     assert_eq!(kept(&database).await, 1);
@@ -126,24 +109,13 @@ async fn a_held_request_has_not_run() {
 #[tokio::test]
 async fn rules_count_and_delay_without_harm_in_a_pipeline() {
     let (database, proxy, client) = proxied().await;
-    let seen = proxy.on(
-        Match::sql_contains("into kept").every(),
-        Step::AfterReply,
-        Action::Pass,
-    );
+    let seen = proxy.on(Match::sql_contains("into kept").every(), Step::AfterReply, Action::Pass);
     let short = Action::Delay(Duration::from_millis(1));
-    proxy.on(
-        Match::sql_contains("into kept").every(),
-        Step::BeforeReply,
-        short,
-    );
+    proxy.on(Match::sql_contains("into kept").every(), Step::BeforeReply, short);
     let insert = client.prepare(INSERT).await.unwrap();
     let before = proxy.counts();
-    let (one, two, three) = tokio::join!(
-        client.execute(&insert, &[]),
-        client.execute(&insert, &[]),
-        client.query_one("select 42", &[]),
-    );
+    let (one, two, three) =
+        tokio::join!(client.execute(&insert, &[]), client.execute(&insert, &[]), client.query_one("select 42", &[]),);
     assert_eq!((one.unwrap(), two.unwrap()), (1, 1));
     assert_eq!(three.unwrap().get::<_, i32>(0), 42);
     seen.fired_times(2).await;
@@ -154,11 +126,7 @@ async fn rules_count_and_delay_without_harm_in_a_pipeline() {
 #[tokio::test]
 async fn copy_keeps_requests_and_answers_together() {
     let (database, proxy, client) = proxied().await;
-    let rule = proxy.on(
-        Match::sql_contains("into kept"),
-        Step::BeforeReply,
-        Action::Cut,
-    );
+    let rule = proxy.on(Match::sql_contains("into kept"), Step::BeforeReply, Action::Cut);
     copy_in(&client, b"7\n8\n").await;
     assert_eq!(kept(&database).await, 2);
     assert!(client.execute(INSERT, &[]).await.is_err());
@@ -170,14 +138,9 @@ async fn copy_in(client: &Client, rows: &'static [u8]) {
     use futures_util::Sink;
     use std::future::poll_fn;
     use std::pin::pin;
-    let sink = client
-        .copy_in::<_, &[u8]>("copy kept from stdin")
-        .await
-        .unwrap();
+    let sink = client.copy_in::<_, &[u8]>("copy kept from stdin").await.unwrap();
     let mut sink = pin!(sink);
-    poll_fn(|context| sink.as_mut().poll_ready(context))
-        .await
-        .unwrap();
+    poll_fn(|context| sink.as_mut().poll_ready(context)).await.unwrap();
     sink.as_mut().start_send(rows).unwrap();
     sink.finish().await.unwrap();
 }
@@ -185,11 +148,7 @@ async fn copy_in(client: &Client, rows: &'static [u8]) {
 #[tokio::test]
 async fn a_cancellation_reaches_the_server() {
     let (_database, proxy, client) = proxied().await;
-    let rule = proxy.on(
-        Match::sql_contains("pg_sleep"),
-        Step::AfterForward,
-        Action::Pass,
-    );
+    let rule = proxy.on(Match::sql_contains("pg_sleep"), Step::AfterForward, Action::Pass);
     let token = client.cancel_token();
     let sleeping = tokio::spawn(async move { client.batch_execute("select pg_sleep(60)").await });
     rule.fired().await;

@@ -24,9 +24,7 @@ async fn lines_of_both_outputs_are_awaited_in_turn() {
 
 #[tokio::test]
 async fn a_program_can_be_asked_and_forced_to_end() {
-    let mut process = shell(
-        "trap 'echo bye; exit 3' TERM; echo ready; while :; do read x < /dev/zero & wait; done",
-    );
+    let mut process = shell("trap 'echo bye; exit 3' TERM; echo ready; while :; do read x < /dev/zero & wait; done");
     process.wait_for_line("ready").await;
     process.signal(Signal::STOP);
     process.signal(Signal::TERM);

@@ -1,9 +1,5 @@
 //! Each fault of the TCP proxy, seen from a client of an echo server.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test may panic and spawn"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and spawn")]
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -45,10 +41,7 @@ async fn round_trip(client: &mut TcpStream, bytes: &[u8]) {
 
 async fn error_of_read(client: &mut TcpStream) -> ErrorKind {
     let mut byte = [0];
-    within("the end", client.read_exact(&mut byte))
-        .await
-        .unwrap_err()
-        .kind()
+    within("the end", client.read_exact(&mut byte)).await.unwrap_err().kind()
 }
 
 #[tokio::test]
@@ -110,9 +103,7 @@ async fn a_cut_delivers_exactly_its_bytes() {
     let (proxy, mut client) = proxied().await;
     proxy.cut_after(Direction::Up, 3);
     client.write_all(b"12345").await.unwrap();
-    let counters = proxy
-        .wait_for(|counters| counters.ended_by_proxy == 1)
-        .await;
+    let counters = proxy.wait_for(|counters| counters.ended_by_proxy == 1).await;
     assert_eq!(counters.bytes_up, 3);
     let mut again = TcpStream::connect(proxy.address()).await.unwrap();
     round_trip(&mut again, b"only once").await;

@@ -21,11 +21,7 @@ pub(super) struct StreamCache {
 
 impl StreamCache {
     pub(super) fn new(lifetime: Duration, capacity: usize) -> Self {
-        Self {
-            lifetime,
-            capacity,
-            entries: Mutex::new(HashMap::new()),
-        }
+        Self { lifetime, capacity, entries: Mutex::new(HashMap::new()) }
     }
 
     /// The stream, from memory or by `load`, which is not polled otherwise. A failure is not kept: what is missing now may be there at the next call.
@@ -40,10 +36,7 @@ impl StreamCache {
         let loaded = entry.get_or_init(|| load).await.clone();
         if loaded.is_err() {
             let mut entries = self.lock();
-            if entries
-                .get(&key)
-                .is_some_and(|(_, current)| Arc::ptr_eq(current, &entry))
-            {
+            if entries.get(&key).is_some_and(|(_, current)| Arc::ptr_eq(current, &entry)) {
                 entries.remove(&key);
             }
         }
@@ -57,10 +50,7 @@ impl StreamCache {
     /// The entry of a key, a new one when there is none or it is too old. Its age counts from before its load.
     fn entry(&self, key: &Key) -> Load {
         let mut entries = self.lock();
-        if let Some((_, load)) = entries
-            .get(key)
-            .filter(|(at, _)| at.elapsed() < self.lifetime)
-        {
+        if let Some((_, load)) = entries.get(key).filter(|(at, _)| at.elapsed() < self.lifetime) {
             return load.clone();
         }
         if entries.len() >= self.capacity {

@@ -11,9 +11,7 @@ pub struct Changed {
 
 impl Changed {
     pub fn new(groups: mpsc::Sender<GroupId>) -> Self {
-        Self {
-            groups: Some(groups),
-        }
+        Self { groups: Some(groups) }
     }
 
     pub(super) fn group(&self, group: GroupId) {

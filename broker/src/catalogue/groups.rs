@@ -42,19 +42,9 @@ impl Catalogue {
     }
 
     /// The group as it is now.
-    pub async fn get_group(
-        &self,
-        granted: Granted<Read>,
-        name: &GroupName,
-    ) -> Result<ConsumerGroup> {
+    pub async fn get_group(&self, granted: Granted<Read>, name: &GroupName) -> Result<ConsumerGroup> {
         let organization = granted.organization();
-        self.0
-            .store
-            .tenant(
-                organization,
-                |tenant| async move { find(&tenant, name).await },
-            )
-            .await
+        self.0.store.tenant(organization, |tenant| async move { find(&tenant, name).await }).await
     }
 
     /// A page of groups by name: those of one stream, or all.
@@ -68,11 +58,7 @@ impl Catalogue {
         let organization = granted.organization();
         let size = page_size("page_size", size)?;
         let filter = stream.map_or("", StreamName::as_str);
-        let list = List {
-            organization,
-            method: "ListConsumerGroups",
-            filter,
-        };
+        let list = List { organization, method: "ListConsumerGroups", filter };
         let after = &self.page_key().await?.open(list, token)?;
         let found = |tenant| async move {
             let stream = match stream {
@@ -82,8 +68,7 @@ impl Catalogue {
             consumer_groups::list(&tenant, stream, after, size + 1).await
         };
         let found = self.0.store.tenant(organization, found).await?;
-        self.page(list, size, found, |group| group.name.as_str())
-            .await
+        self.page(list, size, found, |group| group.name.as_str()).await
     }
 
     /// Changes what `change` names.
@@ -148,11 +133,7 @@ impl Catalogue {
     }
 
     /// Members by name.
-    pub async fn group_members(
-        &self,
-        granted: Granted<Read>,
-        name: &GroupName,
-    ) -> Result<Vec<Member>> {
+    pub async fn group_members(&self, granted: Granted<Read>, name: &GroupName) -> Result<Vec<Member>> {
         let organization = granted.organization();
         let members = |tenant| async move {
             let group = find(&tenant, name).await?;
@@ -162,11 +143,7 @@ impl Catalogue {
     }
 
     /// Progress and lag, a partition.
-    pub async fn group_lag(
-        &self,
-        granted: Granted<Read>,
-        name: &GroupName,
-    ) -> Result<Vec<PartitionLag>> {
+    pub async fn group_lag(&self, granted: Granted<Read>, name: &GroupName) -> Result<Vec<PartitionLag>> {
         let organization = granted.organization();
         let lag = |tenant| async move {
             let group = find(&tenant, name).await?;
@@ -185,7 +162,5 @@ impl Catalogue {
 
 /// The group of that name, in a transaction.
 pub(super) async fn find(tenant: &Tenant, name: &GroupName) -> Result<ConsumerGroup> {
-    consumer_groups::find(tenant, name)
-        .await?
-        .ok_or_else(|| group_not_found(name.as_str()))
+    consumer_groups::find(tenant, name).await?.ok_or_else(|| group_not_found(name.as_str()))
 }

@@ -54,32 +54,16 @@ struct Rooms {
 impl Catalogue {
     pub fn new(store: Store, changed: Changed) -> Self {
         let streams = StreamCache::new(STREAM_LIFETIME, STREAMS_CACHED);
-        Self(Arc::new(Rooms {
-            store,
-            streams,
-            changed,
-            page_key: OnceCell::new(),
-        }))
+        Self(Arc::new(Rooms { store, streams, changed, page_key: OnceCell::new() }))
     }
 
     /// The stream of that name, at most a few seconds old.
-    pub async fn stream(
-        &self,
-        organization: OrganizationId,
-        name: &StreamName,
-    ) -> Result<Arc<Stream>> {
-        self.0
-            .streams
-            .get(organization, name, self.load(organization, name))
-            .await
+    pub async fn stream(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
+        self.0.streams.get(organization, name, self.load(organization, name)).await
     }
 
     /// The stream of that id, as it is now.
-    pub async fn stream_by_id(
-        &self,
-        organization: OrganizationId,
-        id: StreamId,
-    ) -> Result<Arc<Stream>> {
+    pub async fn stream_by_id(&self, organization: OrganizationId, id: StreamId) -> Result<Arc<Stream>> {
         let find = |tenant| async move { stored::find_by_id(&tenant, id).await };
         let stream = self.0.store.tenant(organization, find).await?;
         let gone = || Error::new(Reason::StreamNotFound, "the stream was deleted");
@@ -92,25 +76,15 @@ impl Catalogue {
     }
 
     /// The group of that name, as it is now.
-    pub async fn group(
-        &self,
-        organization: OrganizationId,
-        name: &GroupName,
-    ) -> Result<Arc<ConsumerGroup>> {
+    pub async fn group(&self, organization: OrganizationId, name: &GroupName) -> Result<Arc<ConsumerGroup>> {
         let find = |tenant| async move { consumer_groups::find(&tenant, name).await };
         let group = self.0.store.tenant(organization, find).await?;
-        group
-            .map(Arc::new)
-            .ok_or_else(|| group_not_found(name.as_str()))
+        group.map(Arc::new).ok_or_else(|| group_not_found(name.as_str()))
     }
 
     /// Makes the stream with everything at its default, unless somebody else just did: for development, where a first publish
     /// should simply work.
-    pub async fn create_missing(
-        &self,
-        organization: OrganizationId,
-        name: &StreamName,
-    ) -> Result<Arc<Stream>> {
+    pub async fn create_missing(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
         let new = NewStream::plain(name.clone());
         let new = &new;
         let create = |tenant| async move { stored::create(&tenant, new).await };
@@ -132,8 +106,6 @@ impl Catalogue {
     async fn load(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
         let find = |tenant| async move { stored::find(&tenant, name).await };
         let stream = self.0.store.tenant(organization, find).await?;
-        stream
-            .map(Arc::new)
-            .ok_or_else(|| stream_not_found(name.as_str()))
+        stream.map(Arc::new).ok_or_else(|| stream_not_found(name.as_str()))
     }
 }

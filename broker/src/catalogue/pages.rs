@@ -26,9 +26,6 @@ impl Catalogue {
             Some(last) if more => self.page_key().await?.seal(list, name(last)),
             _ => String::new(),
         };
-        Ok(Page {
-            items: found,
-            next_page_token,
-        })
+        Ok(Page { items: found, next_page_token })
     }
 }

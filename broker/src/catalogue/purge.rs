@@ -48,43 +48,26 @@ impl Catalogue {
                 None => stream.partitions,
             };
             let floors = floors(&tenant, &partitions, purge).await?;
-            Ok(Purged {
-                events: streams::raise_floors(&tenant, &floors).await?,
-            })
+            Ok(Purged { events: streams::raise_floors(&tenant, &floors).await? })
         })
         .await
     }
 }
 
-async fn floors(
-    tenant: &Tenant,
-    partitions: &[PartitionId],
-    purge: &Purge,
-) -> Result<Vec<(PartitionId, i64)>> {
+async fn floors(tenant: &Tenant, partitions: &[PartitionId], purge: &Purge) -> Result<Vec<(PartitionId, i64)>> {
     match purge.before {
         PurgeBefore::Time(time) => {
             let offsets = streams::offsets_at_time(tenant, partitions, time).await?;
-            Ok(partitions
-                .iter()
-                .zip(offsets)
-                .filter_map(|(id, offset)| Some((*id, offset?)))
-                .collect())
+            Ok(partitions.iter().zip(offsets).filter_map(|(id, offset)| Some((*id, offset?))).collect())
         }
         PurgeBefore::Everything => {
             let bounds = streams::bounds(tenant, partitions).await?;
-            Ok(bounds
-                .into_iter()
-                .map(|(id, bounds)| (id, bounds.head))
-                .collect())
+            Ok(bounds.into_iter().map(|(id, bounds)| (id, bounds.head)).collect())
         }
         PurgeBefore::Offset(offset) => {
-            let index = purge
-                .partition
-                .ok_or_else(|| Error::invalid("partition", "is needed with an offset"))?;
+            let index = purge.partition.ok_or_else(|| Error::invalid("partition", "is needed with an offset"))?;
             let bounds = streams::bounds(tenant, partitions).await?;
-            bounds
-                .iter()
-                .try_for_each(|(_, bounds)| bounds.check_head(index, offset))?;
+            bounds.iter().try_for_each(|(_, bounds)| bounds.check_head(index, offset))?;
             Ok(bounds.into_iter().map(|(id, _)| (id, offset)).collect())
         }
     }

@@ -19,20 +19,8 @@ pub struct Once<T> {
 
 impl<T> Once<T> {
     /// `fingerprint` is a hash of everything that is asked for; `encode` makes the answer that a repeat gets.
-    pub fn new(
-        id: Option<Uuid>,
-        method: &'static str,
-        fingerprint: [u8; 32],
-        encode: fn(&T) -> Vec<u8>,
-    ) -> Self {
-        Self {
-            request: id.map(|id| AdminRequest {
-                id,
-                method,
-                fingerprint,
-            }),
-            encode,
-        }
+    pub fn new(id: Option<Uuid>, method: &'static str, fingerprint: [u8; 32], encode: fn(&T) -> Vec<u8>) -> Self {
+        Self { request: id.map(|id| AdminRequest { id, method, fingerprint }), encode }
     }
 }
 
@@ -87,10 +75,6 @@ impl Catalogue {
 }
 
 fn request_id_reused(id: Uuid) -> Error {
-    let message = format!(
-        "`request_id` `{id}` was used for a different request; make a new UUID for each request"
-    );
-    Error::new(Reason::RequestIdReused, message)
-        .fact("request_id", id)
-        .applied(Applied::No)
+    let message = format!("`request_id` `{id}` was used for a different request; make a new UUID for each request");
+    Error::new(Reason::RequestIdReused, message).fact("request_id", id).applied(Applied::No)
 }

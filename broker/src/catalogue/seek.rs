@@ -30,18 +30,11 @@ pub struct Moved {
 
 impl Catalogue {
     /// Moves a group in all partitions that were asked for, or in none. A preview changes nothing, and is not remembered.
-    pub async fn seek(
-        &self,
-        granted: Granted<ManageGroups>,
-        once: &Once<Moved>,
-        seek: &Seek,
-    ) -> Result<Answer<Moved>> {
+    pub async fn seek(&self, granted: Granted<ManageGroups>, once: &Once<Moved>, seek: &Seek) -> Result<Answer<Moved>> {
         let organization = granted.organization();
         let work = |tenant| async move { carry_out(&tenant, seek).await };
         if seek.validate_only {
-            return Ok(Answer::Fresh(
-                self.0.store.tenant(organization, work).await?,
-            ));
+            return Ok(Answer::Fresh(self.0.store.tenant(organization, work).await?));
         }
         let answer = self.change(organization, once, work).await?;
         if let Some(moved) = answer.fresh() {
@@ -60,27 +53,15 @@ async fn carry_out(tenant: &Tenant, seek: &Seek) -> Result<Moved> {
     }
     if let Some(outside) = sought.iter().find(|sought| !sought.within) {
         if matches!(seek.to, Position::Offset(_)) {
-            outside
-                .bounds
-                .check(outside.moved.partition, outside.moved.next_offset)?;
+            outside.bounds.check(outside.moved.partition, outside.moved.next_offset)?;
         }
         // The floor rose between the look and the move.
-        return Err(Error::new(
-            Reason::ConcurrentChange,
-            "retention moved the floor at the same time; try again",
-        ));
+        return Err(Error::new(Reason::ConcurrentChange, "retention moved the floor at the same time; try again"));
     }
-    Ok(Moved {
-        group: group.id,
-        partitions: sought.into_iter().map(|sought| sought.moved).collect(),
-    })
+    Ok(Moved { group: group.id, partitions: sought.into_iter().map(|sought| sought.moved).collect() })
 }
 
-async fn targets(
-    tenant: &Tenant,
-    group: &ConsumerGroup,
-    seek: &Seek,
-) -> Result<Vec<(PartitionId, i64)>> {
+async fn targets(tenant: &Tenant, group: &ConsumerGroup, seek: &Seek) -> Result<Vec<(PartitionId, i64)>> {
     let stream = streams::find_by_id(tenant, group.stream_id).await?;
     let stream = stream.ok_or_else(|| stream_not_found(group.stream.as_str()))?;
     let partitions = match seek.partition {
@@ -88,25 +69,16 @@ async fn targets(
         None => stream.partitions,
     };
     match seek.to {
-        Position::Offset(_) if seek.partition.is_none() => {
-            Err(Error::invalid("partition", "is needed with an offset"))
-        }
+        Position::Offset(_) if seek.partition.is_none() => Err(Error::invalid("partition", "is needed with an offset")),
         Position::Offset(offset) => Ok(partitions.into_iter().map(|id| (id, offset)).collect()),
         Position::Time(time) => {
             let offsets = streams::offsets_at_time(tenant, &partitions, time).await?;
-            Ok(partitions
-                .into_iter()
-                .zip(offsets)
-                .filter_map(|(id, offset)| Some((id, offset?)))
-                .collect())
+            Ok(partitions.into_iter().zip(offsets).filter_map(|(id, offset)| Some((id, offset?))).collect())
         }
         Position::Earliest | Position::Latest => {
             let earliest = seek.to == Position::Earliest;
             let bounds = streams::bounds(tenant, &partitions).await?;
-            Ok(bounds
-                .into_iter()
-                .map(|(id, at)| (id, if earliest { at.floor } else { at.head }))
-                .collect())
+            Ok(bounds.into_iter().map(|(id, at)| (id, if earliest { at.floor } else { at.head })).collect())
         }
     }
 }

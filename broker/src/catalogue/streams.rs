@@ -5,9 +5,7 @@ use crate::domain::Result;
 use crate::domain::ids::{GroupId, StreamName};
 use crate::domain::page::{List, page_size};
 use crate::domain::reports::PartitionStatistics;
-use crate::domain::stream::{
-    Stream, key_remap_not_allowed, stream_exists, stream_has_groups, stream_not_found,
-};
+use crate::domain::stream::{Stream, key_remap_not_allowed, stream_exists, stream_has_groups, stream_not_found};
 use crate::domain::stream_settings::{NewStream, StreamChange, more_partitions};
 use crate::identity::{Granted, ManageStreams, Read};
 use crate::store::{Tenant, consumer_groups, streams};
@@ -56,33 +54,18 @@ impl Catalogue {
     /// The stream as it is now.
     pub async fn get_stream(&self, granted: Granted<Read>, name: &StreamName) -> Result<Stream> {
         let organization = granted.organization();
-        self.0
-            .store
-            .tenant(organization, |tenant| async move {
-                existing(&tenant, name).await
-            })
-            .await
+        self.0.store.tenant(organization, |tenant| async move { existing(&tenant, name).await }).await
     }
 
     /// A page of streams by name.
-    pub async fn list_streams(
-        &self,
-        granted: Granted<Read>,
-        size: u32,
-        token: &str,
-    ) -> Result<Page<Stream>> {
+    pub async fn list_streams(&self, granted: Granted<Read>, size: u32, token: &str) -> Result<Page<Stream>> {
         let organization = granted.organization();
         let size = page_size("page_size", size)?;
-        let list = List {
-            organization,
-            method: "ListStreams",
-            filter: "",
-        };
+        let list = List { organization, method: "ListStreams", filter: "" };
         let after = &self.page_key().await?.open(list, token)?;
         let found = |tenant| async move { streams::list(&tenant, after, size + 1).await };
         let found = self.0.store.tenant(organization, found).await?;
-        self.page(list, size, found, |stream| stream.name.as_str())
-            .await
+        self.page(list, size, found, |stream| stream.name.as_str()).await
     }
 
     /// Changes what `change` names.
@@ -127,11 +110,7 @@ impl Catalogue {
         });
         let answer = answer.await?;
         self.invalidate(organization, name);
-        for group in answer
-            .fresh()
-            .into_iter()
-            .flat_map(|deleted| &deleted.groups)
-        {
+        for group in answer.fresh().into_iter().flat_map(|deleted| &deleted.groups) {
             self.0.changed.group(*group);
         }
         Ok(answer)
@@ -185,9 +164,7 @@ impl Catalogue {
     async fn announce_groups_of(&self, stream: &Stream) {
         let find = |tenant| async move { consumer_groups::ids_of_stream(&tenant, stream.id).await };
         match self.0.store.tenant(stream.organization, find).await {
-            Ok(groups) => groups
-                .into_iter()
-                .for_each(|group| self.0.changed.group(group)),
+            Ok(groups) => groups.into_iter().for_each(|group| self.0.changed.group(group)),
             Err(error) => {
                 tracing::debug!(%error, "groups were not told of new partitions; they will find them")
             }
@@ -197,7 +174,5 @@ impl Catalogue {
 
 /// The stream of that name, in a transaction.
 pub(super) async fn existing(tenant: &Tenant, name: &StreamName) -> Result<Stream> {
-    streams::find(tenant, name)
-        .await?
-        .ok_or_else(|| stream_not_found(name.as_str()))
+    streams::find(tenant, name).await?.ok_or_else(|| stream_not_found(name.as_str()))
 }

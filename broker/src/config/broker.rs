@@ -15,11 +15,7 @@ impl Broker {
         if name.is_empty() {
             name = made_up_name(&environment::host_name(), std::process::id());
         } else if check_member_name("name", &name).is_err() {
-            reader.refuse(
-                "broker.name",
-                format!("`{name}`"),
-                "must be 1 to 128 letters, digits, `.`, `_`, `-`",
-            );
+            reader.refuse("broker.name", format!("`{name}`"), "must be 1 to 128 letters, digits, `.`, `_`, `-`");
         }
         Self { name }
     }
@@ -28,18 +24,10 @@ impl Broker {
 /// `host-pid`, in the alphabet of names.
 fn made_up_name(host: &str, process: u32) -> String {
     let plain = |letter: char| {
-        if letter.is_ascii_alphanumeric() || "._-".contains(letter) {
-            letter
-        } else {
-            '-'
-        }
+        if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' }
     };
     let host: String = host.chars().take(100).map(plain).collect();
-    if host.is_empty() {
-        format!("broker-{process}")
-    } else {
-        format!("{host}-{process}")
-    }
+    if host.is_empty() { format!("broker-{process}") } else { format!("{host}-{process}") }
 }
 
 #[cfg(test)]

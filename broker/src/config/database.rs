@@ -19,11 +19,7 @@ impl Database {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let url = reader.text("database.url");
         if url.is_empty() {
-            reader.refuse(
-                "database.url",
-                "``",
-                "must be set, best as EVENTFLOW_DATABASE_URL",
-            );
+            reader.refuse("database.url", "``", "must be set, best as EVENTFLOW_DATABASE_URL");
         } else if !is_connection_string(&url) {
             let allowed = "must be `postgres://…` or `host=… user=…`";
             reader.refuse("database.url", "(hidden)", allowed);
@@ -40,9 +36,7 @@ impl Database {
 
 /// Roughly; the parser of the `store` room has the last word.
 fn is_connection_string(text: &str) -> bool {
-    let is_url = ["postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme));
+    let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
     is_url || (text.contains('=') && !text.contains("://"))
 }
 

@@ -22,10 +22,7 @@ impl Delivery {
             heartbeat: reader.milliseconds("delivery.heartbeat_ms", 100..=60_000),
             silence_limit: reader.milliseconds("delivery.silence_limit_ms", 200..=600_000),
         };
-        let (heartbeat, silence) = (
-            delivery.heartbeat.as_millis(),
-            delivery.silence_limit.as_millis(),
-        );
+        let (heartbeat, silence) = (delivery.heartbeat.as_millis(), delivery.silence_limit.as_millis());
         if silence < 2 * heartbeat {
             reader.refuse(
                 "delivery.silence_limit_ms",

@@ -35,9 +35,7 @@ impl fmt::Display for ConfigError {
             1 => write!(f, "the configuration has a mistake")?,
             count => write!(f, "the configuration has {count} mistakes")?,
         }
-        self.mistakes
-            .iter()
-            .try_for_each(|mistake| write!(f, "\n  {mistake}"))
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
     }
 }
 

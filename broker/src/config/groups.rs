@@ -20,10 +20,7 @@ impl Groups {
             sweep_interval: reader.milliseconds("groups.sweep_interval_ms", 50..=60_000),
             commit_interval: reader.milliseconds("groups.commit_interval_ms", 0..=1_000),
         };
-        let (sweep, ttl) = (
-            groups.sweep_interval.as_millis(),
-            groups.lease_ttl.as_millis(),
-        );
+        let (sweep, ttl) = (groups.sweep_interval.as_millis(), groups.lease_ttl.as_millis());
         if sweep > ttl {
             reader.refuse(
                 "groups.sweep_interval_ms",

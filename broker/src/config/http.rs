@@ -10,8 +10,6 @@ pub struct Http {
 
 impl Http {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        Self {
-            listen: reader.address("http.listen"),
-        }
+        Self { listen: reader.address("http.listen") }
     }
 }

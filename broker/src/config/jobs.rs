@@ -10,8 +10,6 @@ pub struct Jobs {
 
 impl Jobs {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        Self {
-            retention_interval: reader.seconds("jobs.retention_interval_s", 1..=86_400),
-        }
+        Self { retention_interval: reader.seconds("jobs.retention_interval_s", 1..=86_400) }
     }
 }

@@ -20,17 +20,10 @@ pub struct Log {
 
 impl Log {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        let format = reader.word(
-            "log.format",
-            &[("json", LogFormat::Json), ("text", LogFormat::Text)],
-        );
+        let format = reader.word("log.format", &[("json", LogFormat::Json), ("text", LogFormat::Text)]);
         let level = reader.text("log.level");
         if let Err(error) = EnvFilter::builder().parse(&level) {
-            reader.refuse(
-                "log.level",
-                format!("`{level}`"),
-                format!("must be a level or directives: {error}"),
-            );
+            reader.refuse("log.level", format!("`{level}`"), format!("must be a level or directives: {error}"));
         }
         Self { format, level }
     }

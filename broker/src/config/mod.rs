@@ -69,10 +69,7 @@ impl Config {
 
     /// The defaults and `overrides` only: what a test starts from.
     pub fn from_overrides(overrides: &[(&str, &str)]) -> Result<Self, ConfigError> {
-        let owned: Vec<_> = overrides
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect();
+        let owned: Vec<_> = overrides.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let mut sources = Sources::with_defaults();
         sources.add_overrides(&owned);
         Self::check(sources)

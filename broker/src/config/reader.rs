@@ -4,9 +4,7 @@ use super::{
     error::{ConfigError, Mistake},
     source::{Origin, Raw, Sources},
 };
-use std::{
-    collections::BTreeMap, fmt::Display, net::SocketAddr, ops::RangeInclusive, time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 /// Hands out each key once, checked. A wrong value is noted, and a stand-in goes on, so that all mistakes are found.
 pub(super) struct Reader {
@@ -16,10 +14,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(sources: Sources) -> Self {
-        Self {
-            values: sources.values,
-            mistakes: sources.mistakes,
-        }
+        Self { values: sources.values, mistakes: sources.mistakes }
     }
 
     /// A whole number; `unit` is for the message, such as "bytes".
@@ -34,11 +29,7 @@ impl Reader {
             Some(number) if range.contains(&number) => number,
             _ => {
                 let (low, high) = range.into_inner();
-                self.wrong(
-                    key,
-                    &raw,
-                    format!("must be a whole number of {unit} from {low} to {high}"),
-                );
+                self.wrong(key, &raw, format!("must be a whole number of {unit} from {low} to {high}"));
                 low
             }
         }
@@ -50,9 +41,7 @@ impl Reader {
     }
 
     pub(super) fn milliseconds(&mut self, key: &str, range: RangeInclusive<i64>) -> Duration {
-        Duration::from_millis(
-            u64::try_from(self.integer(key, "milliseconds", range)).unwrap_or_default(),
-        )
+        Duration::from_millis(u64::try_from(self.integer(key, "milliseconds", range)).unwrap_or_default())
     }
 
     pub(super) fn seconds(&mut self, key: &str, range: RangeInclusive<i64>) -> Duration {
@@ -104,11 +93,7 @@ impl Reader {
         match raw.value.as_str().map(str::parse) {
             Some(Ok(address)) => address,
             _ => {
-                self.wrong(
-                    key,
-                    &raw,
-                    "must be an IP address and a port, such as `127.0.0.1:50051` or `[::]:50051`",
-                );
+                self.wrong(key, &raw, "must be an IP address and a port, such as `127.0.0.1:50051` or `[::]:50051`");
                 SocketAddr::from(([127, 0, 0, 1], 0))
             }
         }
@@ -116,40 +101,26 @@ impl Reader {
 
     /// A mistake about a value that was read already, or about two that do not go together. `shown` keeps secrets out.
     pub(super) fn refuse(&mut self, key: &str, shown: impl Display, allowed: impl Display) {
-        self.mistakes
-            .push(Mistake(format!("`{key}` = {shown} {allowed}")));
+        self.mistakes.push(Mistake(format!("`{key}` = {shown} {allowed}")));
     }
 
     pub(super) fn finish(mut self) -> Result<(), ConfigError> {
         // A key of the defaults that no section reads is a lie to whoever sets it.
         for key in self.values.keys() {
-            self.mistakes.push(Mistake(format!(
-                "`{key}` is in the defaults, but nothing reads it"
-            )));
+            self.mistakes.push(Mistake(format!("`{key}` is in the defaults, but nothing reads it")));
         }
-        if self.mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::new(self.mistakes))
-        }
+        if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigError::new(self.mistakes)) }
     }
 
     fn take(&mut self, key: &str) -> Raw {
         self.values.remove(key).unwrap_or_else(|| {
-            self.mistakes
-                .push(Mistake(format!("`{key}` is read, but has no default")));
-            Raw {
-                value: toml::Value::Boolean(false),
-                origin: Origin::Default,
-            }
+            self.mistakes.push(Mistake(format!("`{key}` is read, but has no default")));
+            Raw { value: toml::Value::Boolean(false), origin: Origin::Default }
         })
     }
 
     fn wrong(&mut self, key: &str, raw: &Raw, allowed: impl Display) {
         let value = &raw.value;
-        self.mistakes.push(Mistake(format!(
-            "`{key}` = {value} ({}) {allowed}",
-            raw.origin
-        )));
+        self.mistakes.push(Mistake(format!("`{key}` = {value} ({}) {allowed}", raw.origin)));
     }
 }

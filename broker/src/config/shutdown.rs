@@ -10,8 +10,6 @@ pub struct Shutdown {
 
 impl Shutdown {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        Self {
-            grace: reader.milliseconds("shutdown.grace_ms", 0..=600_000),
-        }
+        Self { grace: reader.milliseconds("shutdown.grace_ms", 0..=600_000) }
     }
 }

@@ -38,20 +38,11 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn with_defaults() -> Self {
-        let mut sources = Self {
-            values: BTreeMap::new(),
-            mistakes: Vec::new(),
-        };
+        let mut sources = Self { values: BTreeMap::new(), mistakes: Vec::new() };
         match super::DEFAULTS.parse::<toml::Table>() {
             Ok(table) => {
                 for (key, value) in flatten(table) {
-                    sources.values.insert(
-                        key,
-                        Raw {
-                            value,
-                            origin: Origin::Default,
-                        },
-                    );
+                    sources.values.insert(key, Raw { value, origin: Origin::Default });
                 }
             }
             Err(error) => sources.mistake(format!("the embedded defaults are not TOML: {error}")),
@@ -76,10 +67,7 @@ impl Sources {
             }
             Err(error) => {
                 let text = error.to_string();
-                self.mistake(format!(
-                    "`{path}` is not TOML: {}",
-                    text.trim().replace('\n', " ")
-                ));
+                self.mistake(format!("`{path}` is not TOML: {}", text.trim().replace('\n', " ")));
             }
         }
     }
@@ -96,11 +84,7 @@ impl Sources {
             };
             let (section, key) = (section.to_lowercase(), key.to_lowercase());
             if self.has_section(&section) {
-                self.set(
-                    &format!("{section}.{key}"),
-                    toml::Value::String(value),
-                    Origin::Variable(name),
-                );
+                self.set(&format!("{section}.{key}"), toml::Value::String(value), Origin::Variable(name));
             }
         }
     }
@@ -119,19 +103,14 @@ impl Sources {
         match self.values.get_mut(key) {
             Some(raw) => *raw = Raw { value, origin },
             None => {
-                let hint = self
-                    .nearest(key)
-                    .map(|known| format!("; did you mean `{known}`?"))
-                    .unwrap_or_default();
+                let hint = self.nearest(key).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
                 self.mistake(format!("`{key}` ({origin}) is not a setting{hint}"));
             }
         }
     }
 
     fn has_section(&self, section: &str) -> bool {
-        self.values
-            .keys()
-            .any(|key| key.split('.').next() == Some(section))
+        self.values.keys().any(|key| key.split('.').next() == Some(section))
     }
 
     /// A known key of the same name in another section, or one that differs little.
@@ -140,9 +119,7 @@ impl Sources {
             .keys()
             .map(String::as_str)
             .min_by_key(|known| distance(known, wrong))
-            .filter(|known| {
-                distance(known, wrong) <= 3 || known.rsplit('.').next() == wrong.rsplit('.').next()
-            })
+            .filter(|known| distance(known, wrong) <= 3 || known.rsplit('.').next() == wrong.rsplit('.').next())
     }
 }
 
@@ -152,10 +129,7 @@ fn flatten(table: toml::Table) -> Vec<(String, toml::Value)> {
     for (section, value) in table {
         match value {
             toml::Value::Table(keys) => {
-                flat.extend(
-                    keys.into_iter()
-                        .map(|(key, value)| (format!("{section}.{key}"), value)),
-                );
+                flat.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
             }
             value => flat.push((section, value)),
         }

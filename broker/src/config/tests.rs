@@ -5,12 +5,7 @@ const URL: (&str, &str) = ("database.url", "postgres://eventflow@localhost/event
 fn check(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let mut sources = Sources::with_defaults();
     sources.add_text("eventflow.toml", file);
-    sources.add_environment(
-        environment
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect(),
-    );
+    sources.add_environment(environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
     Config::check(sources)
 }
 
@@ -21,18 +16,12 @@ fn the_defaults_are_complete_and_each_is_read_and_documented() {
     assert_eq!(config.publish.in_flight_bytes, 64 << 20);
     assert_eq!(config.server.advertise, "127.0.0.1:50051");
 
-    let keys = DEFAULTS
-        .lines()
-        .filter(|line| line.contains(" = ") && !line.starts_with('#'))
-        .count();
+    let keys = DEFAULTS.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
     assert!((1..=35).contains(&keys), "{keys} keys: the limit is 35");
     let mut before = "";
     for line in DEFAULTS.lines() {
         let is_key = line.contains(" = ") && !line.starts_with('#');
-        assert!(
-            !is_key || before.starts_with('#'),
-            "`{line}` needs a comment with its unit and when to change it"
-        );
+        assert!(!is_key || before.starts_with('#'), "`{line}` needs a comment with its unit and when to change it");
         before = line;
     }
 }
@@ -48,14 +37,8 @@ fn later_sources_win() {
 fn all_mistakes_are_reported_at_once_and_name_key_value_and_range() {
     let file = "loose = 1\n[database]\npool_size = 0\n[log]\nformat = 'xml'\nlevels = 'info'\n[server]\nlisten = 'here'\n\
                 [delivery]\nheartbeat_ms = 9000\n";
-    let error = check(
-        file,
-        &[
-            ("EVENTFLOW_PUBLISH_IN_FLIGHT_BYTES", "lots"),
-            ("EVENTFLOW_DATABASE_POOL", "3"),
-        ],
-    )
-    .expect_err("mistakes");
+    let error = check(file, &[("EVENTFLOW_PUBLISH_IN_FLIGHT_BYTES", "lots"), ("EVENTFLOW_DATABASE_POOL", "3")])
+        .expect_err("mistakes");
     let text = error.to_string();
     for part in [
         "`loose` (in `eventflow.toml`) is not a setting",
@@ -75,11 +58,8 @@ fn all_mistakes_are_reported_at_once_and_name_key_value_and_range() {
 
 #[test]
 fn variables_of_the_client_are_not_settings() {
-    let variables = [
-        ("EVENTFLOW_URL", "eventflow://h:1"),
-        ("EVENTFLOW_API_KEY", "k"),
-        ("EVENTFLOW_DATABASE_URL", URL.1),
-    ];
+    let variables =
+        [("EVENTFLOW_URL", "eventflow://h:1"), ("EVENTFLOW_API_KEY", "k"), ("EVENTFLOW_DATABASE_URL", URL.1)];
     assert!(check("", &variables).is_ok());
 }
 
@@ -88,7 +68,6 @@ fn the_database_url_never_shows() {
     let secret = "mysql://root:hunter2@db";
     let error = Config::from_overrides(&[("database.url", secret)]).expect_err("wrong scheme");
     assert!(!error.to_string().contains("hunter2"));
-    let config =
-        Config::from_overrides(&[("database.url", "postgres://u:hunter2@db/e")]).expect("valid");
+    let config = Config::from_overrides(&[("database.url", "postgres://u:hunter2@db/e")]).expect("valid");
     assert!(!format!("{config:?}").contains("hunter2"));
 }

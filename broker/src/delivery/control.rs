@@ -13,9 +13,15 @@ pub enum Control {
     Detached,
     /// A sign of life.
     Heartbeat,
-    Commit { commits: Vec<PartitionCommit>, reply: oneshot::Sender<Vec<CommitAnswer>> },
+    Commit {
+        commits: Vec<PartitionCommit>,
+        reply: oneshot::Sender<Vec<CommitAnswer>>,
+    },
     /// Done with partitions that are being revoked.
-    Release { partitions: Vec<u32>, reply: oneshot::Sender<Vec<CommitAnswer>> },
+    Release {
+        partitions: Vec<u32>,
+        reply: oneshot::Sender<Vec<CommitAnswer>>,
+    },
     Leave,
 }
 

@@ -14,12 +14,26 @@ pub enum Frame {
     Batch(Delivery),
     Assigned(Vec<Lease>),
     /// Partitions that are going to somebody else, and how long they may be finished.
-    Revoking { partitions: Vec<u32>, within: Duration },
+    Revoking {
+        partitions: Vec<u32>,
+        within: Duration,
+    },
     Lost(Vec<u32>),
-    Heartbeat { partitions: Vec<Progress>, paused: bool },
+    Heartbeat {
+        partitions: Vec<Progress>,
+        paused: bool,
+    },
     Repositioned(Lease),
-    Truncated { partition: u32, from: i64, to: i64, resumed: bool },
-    GoAway { reason: &'static str, grace: Duration },
+    Truncated {
+        partition: u32,
+        from: i64,
+        to: i64,
+        resumed: bool,
+    },
+    GoAway {
+        reason: &'static str,
+        grace: Duration,
+    },
 }
 
 #[derive(Clone, Debug)]

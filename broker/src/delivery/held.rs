@@ -21,7 +21,10 @@ pub(super) struct Held {
 pub(super) enum State {
     Flowing,
     /// It is going to somebody else: nothing more is sent. `release` says that it may go now.
-    Draining { deadline: Instant, release: bool },
+    Draining {
+        deadline: Instant,
+        release: bool,
+    },
     /// Being handed back.
     Releasing,
     /// Events were removed unread, and the group waits for a seek.

@@ -25,13 +25,7 @@ pub struct Listing<'a> {
 
 impl Listing<'_> {
     /// A page of a partition, and the token of the next one; an empty token is the head.
-    pub async fn page(
-        &self,
-        index: u32,
-        from: Position,
-        size: u32,
-        token: &str,
-    ) -> Result<(Vec<Delivery>, String)> {
+    pub async fn page(&self, index: u32, from: Position, size: u32, token: &str) -> Result<(Vec<Delivery>, String)> {
         let partition = self.stream.partition(index)?;
         let size = page_size("page_size", size)? as usize;
         let filter = format!("{}/{index}", self.stream.uid);

@@ -60,12 +60,8 @@ impl Session {
             Look::Read => {
                 held.reading = true;
                 let (fence, from) = (held.fence, held.source.next());
-                let read = source::read(
-                    self.parts.store.clone(),
-                    held.source.organization(),
-                    held.source.partition(),
-                    from,
-                );
+                let read =
+                    source::read(self.parts.store.clone(), held.source.organization(), held.source.partition(), from);
                 self.work.push(Box::pin(async move {
                     let page = read.await;
                     if page.is_err() {

@@ -79,7 +79,8 @@ impl Reader {
             indexes.iter().map(|index| stream.partition(*index)).collect::<Result<_>>()?;
         let starts = starts(&store, granted, &stream, &partitions, request.from).await?;
         for (index, partition) in indexes.into_iter().zip(partitions) {
-            let (start, bounds) = starts.get(&partition).copied().ok_or_else(|| stream_not_found(stream.name.as_str()))?;
+            let (start, bounds) =
+                starts.get(&partition).copied().ok_or_else(|| stream_not_found(stream.name.as_str()))?;
             let source = Source::new(tail, &waker, granted.organization(), partition, start);
             places.push(Place { index, source, target: bounds.head });
         }

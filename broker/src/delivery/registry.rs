@@ -36,7 +36,12 @@ impl Drop for Registration {
 }
 
 impl Registry {
-    pub fn register(&self, session: Uuid, organization: OrganizationId, control: mpsc::Sender<Control>) -> Registration {
+    pub fn register(
+        &self,
+        session: Uuid,
+        organization: OrganizationId,
+        control: mpsc::Sender<Control>,
+    ) -> Registration {
         self.lock().insert(session, Entry { organization, control });
         Registration { registry: self.clone(), session }
     }

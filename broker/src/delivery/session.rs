@@ -47,10 +47,27 @@ pub(super) enum End {
 
 /// Something that was started beside the loop has finished.
 pub(super) enum Done {
-    Read { partition: u32, fence: Fence, from: i64, page: Result<Option<Page>> },
-    Commit { outcomes: Vec<(u32, Fence, Option<Committed>)>, answers: Vec<CommitAnswer>, reply: oneshot::Sender<Vec<CommitAnswer>> },
-    Release { partitions: Vec<u32>, outcome: Result<()> },
-    Skip { partition: u32, fence: Fence, from: i64, floor: Result<Option<i64>> },
+    Read {
+        partition: u32,
+        fence: Fence,
+        from: i64,
+        page: Result<Option<Page>>,
+    },
+    Commit {
+        outcomes: Vec<(u32, Fence, Option<Committed>)>,
+        answers: Vec<CommitAnswer>,
+        reply: oneshot::Sender<Vec<CommitAnswer>>,
+    },
+    Release {
+        partitions: Vec<u32>,
+        outcome: Result<()>,
+    },
+    Skip {
+        partition: u32,
+        fence: Fence,
+        from: i64,
+        floor: Result<Option<i64>>,
+    },
 }
 
 pub(super) struct Session {
@@ -118,8 +135,11 @@ impl Session {
             Joined::BrokerExpired => return Err(session_expired()),
             Joined::TooManyMembers => {
                 let max = crate::domain::limits::MEMBERS_MAX;
-                return Err(Error::new(Reason::TooManyMembers, format!("group `{}` has {max} members already", group.name))
-                    .fact("members_max", max));
+                return Err(Error::new(
+                    Reason::TooManyMembers,
+                    format!("group `{}` has {max} members already", group.name),
+                )
+                .fact("members_max", max));
             }
         };
         parts.groups.changed(group.id);

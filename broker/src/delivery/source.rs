@@ -49,9 +49,13 @@ pub enum Look {
 pub enum Turn {
     Going,
     /// The log was cut above `next`: it goes on at the floor.
-    Truncated { floor: i64 },
+    Truncated {
+        floor: i64,
+    },
     /// The reader stands beyond the head: the log was cut under it by a failover or restore.
-    Ahead { head: i64 },
+    Ahead {
+        head: i64,
+    },
     /// No such partition any more.
     Gone,
 }
@@ -134,7 +138,12 @@ impl Source {
 }
 
 /// Reads a page of catch-up; owns what it needs, so that a session can go on meanwhile.
-pub async fn read(store: Store, organization: OrganizationId, partition: PartitionId, from: i64) -> Result<Option<Page>> {
+pub async fn read(
+    store: Store,
+    organization: OrganizationId,
+    partition: PartitionId,
+    from: i64,
+) -> Result<Option<Page>> {
     let db = store.conn().await?;
     log::read(&db, organization, partition, from, PAGE_BYTES, PAGE_BATCHES).await
 }

@@ -27,34 +27,18 @@ impl Bounds {
     /// Whether `offset` is not beyond the head.
     pub fn check_head(self, partition: u32, offset: i64) -> Result<()> {
         if offset > self.head {
-            return Err(self.refusal(
-                Reason::OffsetAboveHead,
-                partition,
-                offset,
-                "above the next offset",
-                self.head,
-            ));
+            return Err(self.refusal(Reason::OffsetAboveHead, partition, offset, "above the next offset", self.head));
         }
         Ok(())
     }
 
-    fn refusal(
-        self,
-        reason: Reason,
-        partition: u32,
-        offset: i64,
-        place: &str,
-        limit: i64,
-    ) -> Error {
-        Error::new(
-            reason,
-            format!("offset {offset} of partition {partition} is {place}, which is {limit}"),
-        )
-        .fact("partition", partition)
-        .fact("offset", offset)
-        .fact("floor", self.floor)
-        .fact("head", self.head)
-        .applied(Applied::No)
+    fn refusal(self, reason: Reason, partition: u32, offset: i64, place: &str, limit: i64) -> Error {
+        Error::new(reason, format!("offset {offset} of partition {partition} is {place}, which is {limit}"))
+            .fact("partition", partition)
+            .fact("offset", offset)
+            .fact("floor", self.floor)
+            .fact("head", self.head)
+            .applied(Applied::No)
     }
 }
 
@@ -71,14 +55,8 @@ mod tests {
         for (offset, reason) in [(4, Reason::OffsetBelowFloor), (10, Reason::OffsetAboveHead)] {
             let error = bounds.check(3, offset).expect_err("outside");
             assert_eq!(error.reason(), reason);
-            assert!(
-                error.metadata().contains(&("floor", "5".into())),
-                "{error:?}"
-            );
-            assert!(
-                error.metadata().contains(&("head", "9".into())),
-                "{error:?}"
-            );
+            assert!(error.metadata().contains(&("floor", "5".into())), "{error:?}");
+            assert!(error.metadata().contains(&("head", "9".into())), "{error:?}");
         }
         assert!(bounds.check_head(0, 0).is_ok());
     }

@@ -44,9 +44,12 @@ pub fn group_not_found(name: &str) -> Error {
 
 /// The name is taken.
 pub fn group_exists(name: &GroupName) -> Error {
-    Error::new(Reason::ConsumerGroupExists, format!("consumer group `{name}` exists; choose another name, or update it"))
-        .fact("group", name)
-        .applied(Applied::No)
+    Error::new(
+        Reason::ConsumerGroupExists,
+        format!("consumer group `{name}` exists; choose another name, or update it"),
+    )
+    .fact("group", name)
+    .applied(Applied::No)
 }
 
 /// Members still consume.

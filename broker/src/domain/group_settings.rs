@@ -40,10 +40,9 @@ pub fn drain_ms(field: &str, wanted: Option<i64>) -> Result<i64> {
     let max = limits::DRAIN_MS_MAX;
     match wanted {
         None => Ok(limits::DRAIN_MS_DEFAULT),
-        Some(wanted) if !(0..=max).contains(&wanted) => Err(Error::invalid(
-            field,
-            format!("must be 0 to {} seconds", max / 1_000),
-        )),
+        Some(wanted) if !(0..=max).contains(&wanted) => {
+            Err(Error::invalid(field, format!("must be 0 to {} seconds", max / 1_000)))
+        }
         Some(wanted) => Ok(wanted),
     }
 }

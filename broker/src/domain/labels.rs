@@ -10,10 +10,7 @@ pub type Labels = BTreeMap<String, String>;
 pub fn check_labels(field: &str, labels: &Labels) -> Result<()> {
     let max = limits::LABELS_MAX;
     if labels.len() > max {
-        return Err(Error::invalid(
-            field,
-            format!("may hold at most {max} labels, it has {}", labels.len()),
-        ));
+        return Err(Error::invalid(field, format!("may hold at most {max} labels, it has {}", labels.len())));
     }
     for (name, value) in labels {
         let field = || format!("{field}[{name:?}]");
@@ -21,20 +18,14 @@ pub fn check_labels(field: &str, labels: &Labels) -> Result<()> {
         if name.is_empty() || name.len() > max {
             return Err(Error::invalid(
                 field(),
-                format!(
-                    "must have a name of 1 to {max} bytes, it has {}",
-                    name.len()
-                ),
+                format!("must have a name of 1 to {max} bytes, it has {}", name.len()),
             ));
         }
         let max = limits::LABEL_VALUE_BYTES_MAX;
         if value.len() > max {
             return Err(Error::invalid(
                 field(),
-                format!(
-                    "must have a value of at most {max} bytes, it has {}",
-                    value.len()
-                ),
+                format!("must have a value of at most {max} bytes, it has {}", value.len()),
             ));
         }
         if name.contains('\0') || value.contains('\0') {
@@ -48,10 +39,7 @@ pub fn check_labels(field: &str, labels: &Labels) -> Result<()> {
 pub fn check_description(field: &str, text: &str) -> Result<()> {
     let max = limits::DESCRIPTION_BYTES_MAX;
     if text.len() > max {
-        return Err(Error::invalid(
-            field,
-            format!("must be at most {max} bytes long, it has {}", text.len()),
-        ));
+        return Err(Error::invalid(field, format!("must be at most {max} bytes long, it has {}", text.len())));
     }
     if text.contains('\0') {
         return Err(Error::invalid(field, "must not contain NUL"));
@@ -65,28 +53,13 @@ mod tests {
 
     fn labels(count: usize, name: &str, value: &str) -> Labels {
         (0..count)
-            .map(|number| {
-                (
-                    if number == 0 {
-                        name.to_owned()
-                    } else {
-                        format!("n{number}")
-                    },
-                    value.to_owned(),
-                )
-            })
+            .map(|number| (if number == 0 { name.to_owned() } else { format!("n{number}") }, value.to_owned()))
             .collect()
     }
 
     #[test]
     fn labels_are_bounded_and_an_error_names_the_label() {
-        assert!(
-            check_labels(
-                "stream.labels",
-                &labels(32, &"n".repeat(64), &"v".repeat(256))
-            )
-            .is_ok()
-        );
+        assert!(check_labels("stream.labels", &labels(32, &"n".repeat(64), &"v".repeat(256))).is_ok());
         for (bad, path) in [
             (labels(33, "x", ""), "stream.labels"),
             (labels(1, "", "v"), "stream.labels[\"\"]"),

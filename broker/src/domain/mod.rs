@@ -1,8 +1,8 @@
 //! Pure values and decisions: no async, no I/O, no clock. Every other room speaks in these words.
 
 pub mod access;
-pub mod bounds;
 pub mod assign;
+pub mod bounds;
 pub mod error;
 pub mod event;
 pub mod group;

@@ -35,11 +35,7 @@ impl PageKey {
 
     /// The token of the page that starts after `after`.
     pub fn seal(&self, list: List<'_>, after: &str) -> String {
-        let mut token = self
-            .mac(list, after.as_bytes())
-            .finalize()
-            .into_bytes()
-            .to_vec();
+        let mut token = self.mac(list, after.as_bytes()).finalize().into_bytes().to_vec();
         token.extend_from_slice(after.as_bytes());
         URL_SAFE_NO_PAD.encode(token)
     }
@@ -54,10 +50,7 @@ impl PageKey {
                 Reason::InvalidPageToken,
                 "`page_token` was changed, or belongs to another call; start again without one",
             )
-            .violation(
-                "page_token",
-                "must be the `next_page_token` of the same call with the same filter",
-            )
+            .violation("page_token", "must be the `next_page_token` of the same call with the same filter")
         })
     }
 
@@ -85,10 +78,7 @@ pub fn page_size(field: &str, wanted: u32) -> Result<u32> {
     let max = limits::PAGE_SIZE_MAX;
     match wanted {
         0 => Ok(limits::PAGE_SIZE_DEFAULT),
-        _ if wanted > max => Err(Error::invalid(
-            field,
-            format!("must be 1 to {max}, it is {wanted}"),
-        )),
+        _ if wanted > max => Err(Error::invalid(field, format!("must be 1 to {max}, it is {wanted}"))),
         _ => Ok(wanted),
     }
 }
@@ -97,11 +87,7 @@ pub fn page_size(field: &str, wanted: u32) -> Result<u32> {
 mod tests {
     use super::*;
 
-    const LIST: List<'static> = List {
-        organization: OrganizationId(1),
-        method: "ListStreams",
-        filter: "",
-    };
+    const LIST: List<'static> = List { organization: OrganizationId(1), method: "ListStreams", filter: "" };
 
     #[test]
     fn a_token_opens_where_it_was_sealed() {
@@ -118,42 +104,25 @@ mod tests {
         let key = PageKey::new(&[7; 32]);
         let token = key.seal(LIST, "orders");
         let elsewhere = [
-            List {
-                organization: OrganizationId(2),
-                ..LIST
-            },
-            List {
-                method: "ListConsumerGroups",
-                ..LIST
-            },
-            List {
-                filter: "billing",
-                ..LIST
-            },
+            List { organization: OrganizationId(2), ..LIST },
+            List { method: "ListConsumerGroups", ..LIST },
+            List { filter: "billing", ..LIST },
         ];
         for list in elsewhere {
             let error = key.open(list, &token).expect_err("belongs elsewhere");
             assert_eq!(error.reason(), Reason::InvalidPageToken);
         }
-        assert!(
-            PageKey::new(&[8; 32]).open(LIST, &token).is_err(),
-            "another key"
-        );
+        assert!(PageKey::new(&[8; 32]).open(LIST, &token).is_err(), "another key");
     }
 
     #[test]
     fn every_changed_byte_is_noticed() {
         let key = PageKey::new(&[7; 32]);
-        let token = URL_SAFE_NO_PAD
-            .decode(key.seal(LIST, "orders"))
-            .expect("base64");
+        let token = URL_SAFE_NO_PAD.decode(key.seal(LIST, "orders")).expect("base64");
         for at in 0..token.len() {
             let mut changed = token.clone();
             changed[at] ^= 1;
-            assert!(
-                key.open(LIST, &URL_SAFE_NO_PAD.encode(changed)).is_err(),
-                "at {at}"
-            );
+            assert!(key.open(LIST, &URL_SAFE_NO_PAD.encode(changed)).is_err(), "at {at}");
         }
         for bad in ["x", "ä", "====", "AAAA", " "] {
             assert!(key.open(LIST, bad).is_err(), "`{bad}`");
@@ -162,16 +131,8 @@ mod tests {
 
     #[test]
     fn a_page_has_a_default_and_a_bound() {
-        assert_eq!(
-            page_size("page_size", 0).expect("default"),
-            limits::PAGE_SIZE_DEFAULT
-        );
+        assert_eq!(page_size("page_size", 0).expect("default"), limits::PAGE_SIZE_DEFAULT);
         assert_eq!(page_size("page_size", 1_000).expect("largest"), 1_000);
-        assert!(
-            page_size("page_size", 1_001)
-                .expect_err("too large")
-                .message()
-                .contains("1000")
-        );
+        assert!(page_size("page_size", 1_001).expect_err("too large").message().contains("1000"));
     }
 }

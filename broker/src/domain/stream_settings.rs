@@ -25,10 +25,7 @@ impl NewStream {
             name,
             partitions: limits::PARTITIONS_DEFAULT,
             description: String::new(),
-            retention: Retention {
-                max_age_us: limits::RETENTION_SECONDS_DEFAULT * SECOND_US,
-                max_bytes: 0,
-            },
+            retention: Retention { max_age_us: limits::RETENTION_SECONDS_DEFAULT * SECOND_US, max_bytes: 0 },
             max_event_bytes: limits::EVENT_BYTES_DEFAULT,
             labels: Labels::new(),
         }
@@ -50,10 +47,7 @@ pub fn partitions(field: &str, wanted: u32) -> Result<u32> {
     let max = limits::PARTITIONS_MAX;
     match wanted {
         0 => Ok(limits::PARTITIONS_DEFAULT),
-        _ if wanted > max => Err(Error::invalid(
-            field,
-            format!("must be 1 to {max}, it is {wanted}"),
-        )),
+        _ if wanted > max => Err(Error::invalid(field, format!("must be 1 to {max}, it is {wanted}"))),
         _ => Ok(wanted),
     }
 }
@@ -62,8 +56,7 @@ pub fn partitions(field: &str, wanted: u32) -> Result<u32> {
 pub fn more_partitions(field: &str, present: u32, wanted: u32) -> Result<u32> {
     let max = limits::PARTITIONS_MAX;
     if wanted <= present || wanted > max {
-        let description =
-            format!("must be above the present {present} and at most {max}, it is {wanted}");
+        let description = format!("must be above the present {present} and at most {max}, it is {wanted}");
         return Err(Error::invalid(field, description));
     }
     Ok(wanted)
@@ -74,10 +67,7 @@ pub fn max_event_bytes(field: &str, wanted: u32) -> Result<usize> {
     let max = limits::EVENT_BYTES_MAX;
     match wanted as usize {
         0 => Ok(limits::EVENT_BYTES_DEFAULT),
-        wanted if wanted > max => Err(Error::invalid(
-            field,
-            format!("must be 1 to {max} bytes, it is {wanted}"),
-        )),
+        wanted if wanted > max => Err(Error::invalid(field, format!("must be 1 to {max} bytes, it is {wanted}"))),
         wanted => Ok(wanted),
     }
 }
@@ -88,13 +78,8 @@ pub fn max_age_us(field: &str, wanted: Option<i64>) -> Result<i64> {
     match wanted {
         None => Ok(limits::RETENTION_SECONDS_DEFAULT * SECOND_US),
         Some(0) => Ok(0),
-        Some(wanted)
-            if !(SECOND_US..=limits::RETENTION_SECONDS_MAX * SECOND_US).contains(&wanted) =>
-        {
-            Err(Error::invalid(
-                field,
-                format!("must be zero (no limit), or one second to {days} days"),
-            ))
+        Some(wanted) if !(SECOND_US..=limits::RETENTION_SECONDS_MAX * SECOND_US).contains(&wanted) => {
+            Err(Error::invalid(field, format!("must be zero (no limit), or one second to {days} days")))
         }
         Some(wanted) => Ok(wanted),
     }
@@ -102,12 +87,7 @@ pub fn max_age_us(field: &str, wanted: Option<i64>) -> Result<i64> {
 
 /// Bytes a partition; 0 is no limit.
 pub fn max_bytes(field: &str, wanted: u64) -> Result<i64> {
-    i64::try_from(wanted).map_err(|_| {
-        Error::invalid(
-            field,
-            format!("must be at most {}, it is {wanted}", i64::MAX),
-        )
-    })
+    i64::try_from(wanted).map_err(|_| Error::invalid(field, format!("must be at most {}, it is {wanted}", i64::MAX)))
 }
 
 #[cfg(test)]
@@ -135,10 +115,7 @@ mod tests {
 
     #[test]
     fn an_age_is_absent_none_or_within_a_second_and_a_century() {
-        assert_eq!(
-            max_age_us("a", None).expect("default"),
-            7 * 86_400 * SECOND_US
-        );
+        assert_eq!(max_age_us("a", None).expect("default"), 7 * 86_400 * SECOND_US);
         assert_eq!(max_age_us("a", Some(0)).expect("no limit"), 0);
         assert_eq!(max_age_us("a", Some(SECOND_US)).expect("least"), SECOND_US);
         for wanted in [-1, 1, SECOND_US - 1, i64::MAX] {

@@ -3,9 +3,9 @@
 //! One task looks at the versions of all watched groups, woken by hints, by sessions, and by a timer. A group whose version moved
 //! is read as one snapshot and handed to its sessions; when its members changed, an assignment is computed and applied first.
 
+use crate::domain::Result;
 use crate::domain::assign::{Owned, assign};
 use crate::domain::ids::GroupId;
-use crate::domain::Result;
 use crate::store::membership::{self, GroupSnapshot};
 use crate::store::{Pooled, Store};
 use crate::telemetry::metrics;

@@ -92,11 +92,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restarted broker should not wait for connections of the one before to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -175,12 +171,7 @@ impl Acceptor {
         });
     }
 
-    async fn serve(
-        &self,
-        mut stream: TcpStream,
-        address: SocketAddr,
-        half_open: OwnedSemaphorePermit,
-    ) -> Result<()> {
+    async fn serve(&self, mut stream: TcpStream, address: SocketAddr, half_open: OwnedSemaphorePermit) -> Result<()> {
         // A small answer should not wait for a larger one.
         stream.set_nodelay(true).map_err(Error::internal)?;
         let first = tokio::select! {
@@ -256,11 +247,7 @@ async fn at_age(age: Option<Duration>) {
 /// that a slow consumer has not read.
 fn builder(tasks: &Tasks, handshake_timeout: Duration) -> Builder<CallExecutor> {
     let mut builder = Builder::new(CallExecutor(tasks.clone()));
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(handshake_timeout)
-        .max_buf_size(HEADER_BYTES as usize);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(handshake_timeout).max_buf_size(HEADER_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -7,13 +7,11 @@ use crate::grpc::convert::request_id::{once, respond};
 use crate::grpc::layers::caller;
 use crate::identity::{ManageGroups, Read, authorize};
 use eventflow_proto::v1::{
-    CreateConsumerGroupRequest, CreateConsumerGroupResponse, DeleteConsumerGroupRequest,
-    DeleteConsumerGroupResponse, GetConsumerGroupRequest, GetConsumerGroupResponse, GetLagRequest,
-    GetLagResponse, ListConsumerGroupsRequest, ListConsumerGroupsResponse, ListMembersRequest,
-    ListMembersResponse, PauseConsumerGroupRequest, PauseConsumerGroupResponse,
-    ResumeConsumerGroupRequest, ResumeConsumerGroupResponse, SeekRequest, SeekResponse,
-    UpdateConsumerGroupRequest, UpdateConsumerGroupResponse,
-    consumer_group_service_server::ConsumerGroupService,
+    CreateConsumerGroupRequest, CreateConsumerGroupResponse, DeleteConsumerGroupRequest, DeleteConsumerGroupResponse,
+    GetConsumerGroupRequest, GetConsumerGroupResponse, GetLagRequest, GetLagResponse, ListConsumerGroupsRequest,
+    ListConsumerGroupsResponse, ListMembersRequest, ListMembersResponse, PauseConsumerGroupRequest,
+    PauseConsumerGroupResponse, ResumeConsumerGroupRequest, ResumeConsumerGroupResponse, SeekRequest, SeekResponse,
+    UpdateConsumerGroupRequest, UpdateConsumerGroupResponse, consumer_group_service_server::ConsumerGroupService,
 };
 use tonic::{Request, Response, Status};
 
@@ -36,11 +34,7 @@ impl ConsumerGroupService for ConsumerGroups {
     ) -> Result<Response<CreateConsumerGroupResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
-        let once = once::<_, CreateConsumerGroupResponse>(
-            "CreateConsumerGroup",
-            &request.request_id,
-            &request,
-        )?;
+        let once = once::<_, CreateConsumerGroupResponse>("CreateConsumerGroup", &request.request_id, &request)?;
         let new = new_group(request)?;
         respond(&self.catalogue.create_group(granted, &once, &new).await?)
     }
@@ -66,10 +60,7 @@ impl ConsumerGroupService for ConsumerGroups {
             name => Some(StreamName::parse("stream", name)?),
         };
         let (size, token) = (request.page_size, request.page_token);
-        let page = self
-            .catalogue
-            .list_groups(granted, stream.as_ref(), size, &token)
-            .await?;
+        let page = self.catalogue.list_groups(granted, stream.as_ref(), size, &token).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -79,18 +70,9 @@ impl ConsumerGroupService for ConsumerGroups {
     ) -> Result<Response<UpdateConsumerGroupResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
-        let once = once::<_, UpdateConsumerGroupResponse>(
-            "UpdateConsumerGroup",
-            &request.request_id,
-            &request,
-        )?;
+        let once = once::<_, UpdateConsumerGroupResponse>("UpdateConsumerGroup", &request.request_id, &request)?;
         let (name, change) = group_change(&request)?;
-        respond(
-            &self
-                .catalogue
-                .update_group(granted, &once, &name, &change)
-                .await?,
-        )
+        respond(&self.catalogue.update_group(granted, &once, &name, &change).await?)
     }
 
     async fn delete_consumer_group(
@@ -99,23 +81,10 @@ impl ConsumerGroupService for ConsumerGroups {
     ) -> Result<Response<DeleteConsumerGroupResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
-        let once = once::<_, DeleteConsumerGroupResponse>(
-            "DeleteConsumerGroup",
-            &request.request_id,
-            &request,
-        )?;
+        let once = once::<_, DeleteConsumerGroupResponse>("DeleteConsumerGroup", &request.request_id, &request)?;
         let name = GroupName::parse("name", &request.name)?;
-        let deletion = if request.force {
-            Deletion::Forced
-        } else {
-            Deletion::Unused
-        };
-        respond(
-            &self
-                .catalogue
-                .delete_group(granted, &once, &name, deletion)
-                .await?,
-        )
+        let deletion = if request.force { Deletion::Forced } else { Deletion::Unused };
+        respond(&self.catalogue.delete_group(granted, &once, &name, deletion).await?)
     }
 
     async fn list_members(
@@ -124,33 +93,20 @@ impl ConsumerGroupService for ConsumerGroups {
     ) -> Result<Response<ListMembersResponse>, Status> {
         let granted = authorize(&caller(&request)?, Read)?;
         let name = GroupName::parse("name", &request.into_inner().name)?;
-        Ok(Response::new(members(
-            self.catalogue.group_members(granted, &name).await?,
-        )))
+        Ok(Response::new(members(self.catalogue.group_members(granted, &name).await?)))
     }
 
-    async fn get_lag(
-        &self,
-        request: Request<GetLagRequest>,
-    ) -> Result<Response<GetLagResponse>, Status> {
+    async fn get_lag(&self, request: Request<GetLagRequest>) -> Result<Response<GetLagResponse>, Status> {
         let granted = authorize(&caller(&request)?, Read)?;
         let name = GroupName::parse("name", &request.into_inner().name)?;
-        Ok(Response::new(lag(self
-            .catalogue
-            .group_lag(granted, &name)
-            .await?)))
+        Ok(Response::new(lag(self.catalogue.group_lag(granted, &name).await?)))
     }
 
     async fn seek(&self, request: Request<SeekRequest>) -> Result<Response<SeekResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
         let once = once::<_, SeekResponse>("Seek", &request.request_id, &request)?;
-        respond(
-            &self
-                .catalogue
-                .seek(granted, &once, &seek(&request)?)
-                .await?,
-        )
+        respond(&self.catalogue.seek(granted, &once, &seek(&request)?).await?)
     }
 
     async fn pause_consumer_group(
@@ -159,18 +115,9 @@ impl ConsumerGroupService for ConsumerGroups {
     ) -> Result<Response<PauseConsumerGroupResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
-        let once = once::<_, PauseConsumerGroupResponse>(
-            "PauseConsumerGroup",
-            &request.request_id,
-            &request,
-        )?;
+        let once = once::<_, PauseConsumerGroupResponse>("PauseConsumerGroup", &request.request_id, &request)?;
         let name = GroupName::parse("name", &request.name)?;
-        respond(
-            &self
-                .catalogue
-                .set_delivery(granted, &once, &name, Delivery::Paused)
-                .await?,
-        )
+        respond(&self.catalogue.set_delivery(granted, &once, &name, Delivery::Paused).await?)
     }
 
     async fn resume_consumer_group(
@@ -179,17 +126,8 @@ impl ConsumerGroupService for ConsumerGroups {
     ) -> Result<Response<ResumeConsumerGroupResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
-        let once = once::<_, ResumeConsumerGroupResponse>(
-            "ResumeConsumerGroup",
-            &request.request_id,
-            &request,
-        )?;
+        let once = once::<_, ResumeConsumerGroupResponse>("ResumeConsumerGroup", &request.request_id, &request)?;
         let name = GroupName::parse("name", &request.name)?;
-        respond(
-            &self
-                .catalogue
-                .set_delivery(granted, &once, &name, Delivery::Running)
-                .await?,
-        )
+        respond(&self.catalogue.set_delivery(granted, &once, &name, Delivery::Running).await?)
     }
 }

@@ -18,11 +18,7 @@ pub fn server(reporter: &HealthReporter) -> HealthServer<impl Health> {
 }
 
 /// Tells the health service what readiness says, until the broker stops. Run it as a task.
-pub async fn follow(
-    reporter: HealthReporter,
-    readiness: Readiness,
-    stopping: CancellationToken,
-) -> Result<()> {
+pub async fn follow(reporter: HealthReporter, readiness: Readiness, stopping: CancellationToken) -> Result<()> {
     let mut changes = readiness.subscribe();
     loop {
         let status = status_of(&changes.borrow_and_update());
@@ -37,9 +33,5 @@ pub async fn follow(
 }
 
 fn status_of(causes: &[Cause]) -> ServingStatus {
-    if causes.is_empty() {
-        ServingStatus::Serving
-    } else {
-        ServingStatus::NotServing
-    }
+    if causes.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing }
 }

@@ -5,10 +5,9 @@
 //! [`status`] is the only mapping of errors. Never here: SQL, decisions, waiting for anything but the services.
 
 pub mod accept;
-pub mod consumer_groups;
-pub mod streams;
-pub mod convert;
 pub mod consume;
+pub mod consumer_groups;
+pub mod convert;
 pub mod health;
 pub mod layers;
 pub mod log;
@@ -17,12 +16,12 @@ pub mod publish;
 pub mod reflection;
 pub mod servers;
 pub mod status;
+pub mod streams;
 
 use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
     consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
-    log_service_server::LogService, publisher_service_server::PublisherService,
-    stream_service_server::StreamService,
+    log_service_server::LogService, publisher_service_server::PublisherService, stream_service_server::StreamService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;

@@ -49,20 +49,12 @@ pub(super) struct Prefixed<S> {
 
 impl<S> Prefixed<S> {
     pub(super) fn new(first: Vec<u8>, stream: S) -> Self {
-        Self {
-            first,
-            given: 0,
-            stream,
-        }
+        Self { first, given: 0, stream }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.given < this.first.len() {
             let part = &this.first[this.given..];
@@ -76,11 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -116,14 +104,8 @@ mod tests {
     #[tokio::test]
     async fn the_first_bytes_tell_what_the_peer_speaks() {
         assert_eq!(first(HTTP2).await, Preface::Http(HTTP2.to_vec()));
-        assert_eq!(
-            first(b"GET / HTTP/1.1\r\n\r\n").await,
-            Preface::Http(b"GET / HTTP/1.1\r\n\r\n"[..18].to_vec())
-        );
-        assert_eq!(
-            first(b"POST / HTTP/1.1\r\n").await,
-            Preface::Http(b"POST / HTTP/1.1\r\n".to_vec())
-        );
+        assert_eq!(first(b"GET / HTTP/1.1\r\n\r\n").await, Preface::Http(b"GET / HTTP/1.1\r\n\r\n"[..18].to_vec()));
+        assert_eq!(first(b"POST / HTTP/1.1\r\n").await, Preface::Http(b"POST / HTTP/1.1\r\n".to_vec()));
         assert_eq!(first(&[0x16, 0x03, 0x01, 0x02, 0x00]).await, Preface::Tls);
         assert_eq!(first(b"").await, Preface::Closed);
         assert_eq!(first(b"PRI * HT").await, Preface::Closed);

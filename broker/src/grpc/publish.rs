@@ -60,7 +60,8 @@ impl PublisherService for PublishService {
         let traceparent = traceparent(call.metadata());
         let (pending, waiting) = mpsc::channel(PIPELINED);
         let (answers, receiver) = mpsc::channel(ANSWERS);
-        let intake = Intake { publisher: self.publisher.clone(), granted, traceparent, chain: Chain::default(), pending };
+        let intake =
+            Intake { publisher: self.publisher.clone(), granted, traceparent, chain: Chain::default(), pending };
         let requests = call.into_inner();
         self.tasks.spawn_call(intake.run(requests, answers.clone()));
         self.tasks.spawn_call(answer_in_order(waiting, answers));

@@ -30,19 +30,9 @@ impl From<Error> for Status {
 pub fn to_status(error: &Error) -> Status {
     log_if_internal(error);
     let mut details = ErrorDetails::new();
-    details.set_error_info(
-        error.reason().as_str(),
-        DOMAIN,
-        metadata(error).collect::<HashMap<_, _>>(),
-    );
+    details.set_error_info(error.reason().as_str(), DOMAIN, metadata(error).collect::<HashMap<_, _>>());
     if !error.violations().is_empty() {
-        details.set_bad_request(
-            error
-                .violations()
-                .iter()
-                .map(field_violation)
-                .collect::<Vec<_>>(),
-        );
+        details.set_bad_request(error.violations().iter().map(field_violation).collect::<Vec<_>>());
     }
     if let Some(delay) = error.retry_delay() {
         details.set_retry_info(Some(delay));
@@ -83,13 +73,8 @@ pub fn tonic_code(code: Code) -> tonic::Code {
 }
 
 fn metadata(error: &Error) -> impl Iterator<Item = (String, String)> + '_ {
-    let facts = error
-        .metadata()
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()));
-    let applied = error
-        .was_applied()
-        .map(|applied| (APPLIED.to_owned(), applied_word(applied).to_owned()));
+    let facts = error.metadata().iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let applied = error.was_applied().map(|applied| (APPLIED.to_owned(), applied_word(applied).to_owned()));
     facts.chain(applied)
 }
 
@@ -105,10 +90,7 @@ fn field_violation(violation: &Violation) -> FieldViolation {
 }
 
 fn wire_duration(delay: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: delay.as_secs().cast_signed(),
-        nanos: delay.subsec_nanos().cast_signed(),
-    }
+    prost_types::Duration { seconds: delay.as_secs().cast_signed(), nanos: delay.subsec_nanos().cast_signed() }
 }
 
 /// A bug is logged where it becomes an answer, and nowhere else.
@@ -140,45 +122,21 @@ mod tests {
             assert_eq!(status.message(), "what happened");
 
             let info = status.get_details_error_info().expect("error info");
-            assert_eq!(
-                (info.reason.as_str(), info.domain.as_str()),
-                (reason.as_str(), DOMAIN)
-            );
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason.as_str(), DOMAIN));
             assert_eq!(info.metadata["limit"], "7");
             assert_eq!(info.metadata[APPLIED], "no");
-            let delay = status
-                .get_details_retry_info()
-                .expect("retry info")
-                .retry_delay;
+            let delay = status.get_details_retry_info().expect("retry info").retry_delay;
             assert_eq!(delay, Some(Duration::from_millis(1_500)));
-            let fields = status
-                .get_details_bad_request()
-                .expect("bad request")
-                .field_violations;
+            let fields = status.get_details_bad_request().expect("bad request").field_violations;
             assert_eq!(fields.len(), 1);
             let field = &fields[0];
-            assert_eq!(
-                (field.field.as_str(), field.description.as_str()),
-                ("events[3].key", "is too long")
-            );
+            assert_eq!((field.field.as_str(), field.description.as_str()), ("events[3].key", "is too long"));
 
             let inside = to_error_status(&error);
-            assert_eq!(
-                (inside.code, inside.reason.as_str()),
-                (status.code() as i32, reason.as_str())
-            );
-            assert_eq!(
-                (inside.message.as_str(), inside.metadata["limit"].as_str()),
-                ("what happened", "7")
-            );
+            assert_eq!((inside.code, inside.reason.as_str()), (status.code() as i32, reason.as_str()));
+            assert_eq!((inside.message.as_str(), inside.metadata["limit"].as_str()), ("what happened", "7"));
             assert_eq!(inside.metadata[APPLIED], "no");
-            assert_eq!(
-                inside.retry_delay,
-                Some(prost_types::Duration {
-                    seconds: 1,
-                    nanos: 500_000_000
-                })
-            );
+            assert_eq!(inside.retry_delay, Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }));
         }
     }
 
@@ -187,13 +145,7 @@ mod tests {
         let status = to_status(&Error::new(Reason::StreamNotFound, "no stream `orders`"));
         assert!(status.get_details_retry_info().is_none());
         assert!(status.get_details_bad_request().is_none());
-        assert!(
-            !status
-                .get_details_error_info()
-                .expect("error info")
-                .metadata
-                .contains_key(APPLIED)
-        );
+        assert!(!status.get_details_error_info().expect("error info").metadata.contains_key(APPLIED));
     }
 
     #[test]
@@ -206,14 +158,7 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_says_so() {
-        let status =
-            to_status(&Error::new(Reason::OutcomeUnknown, "lost").applied(Applied::Unknown));
-        assert_eq!(
-            status
-                .get_details_error_info()
-                .expect("error info")
-                .metadata[APPLIED],
-            "unknown"
-        );
+        let status = to_status(&Error::new(Reason::OutcomeUnknown, "lost").applied(Applied::Unknown));
+        assert_eq!(status.get_details_error_info().expect("error info").metadata[APPLIED], "unknown");
     }
 }

@@ -7,11 +7,11 @@ use crate::grpc::convert::stream::{limits, new_stream, purge, statistics, stream
 use crate::grpc::layers::caller;
 use crate::identity::{ManageStreams, Read, authorize};
 use eventflow_proto::v1::{
-    AddPartitionsRequest, AddPartitionsResponse, CreateStreamRequest, CreateStreamResponse,
-    DeleteStreamRequest, DeleteStreamResponse, GetLimitsRequest, GetLimitsResponse,
-    GetStreamRequest, GetStreamResponse, GetStreamStatisticsRequest, GetStreamStatisticsResponse,
-    ListStreamsRequest, ListStreamsResponse, PurgeStreamRequest, PurgeStreamResponse,
-    UpdateStreamRequest, UpdateStreamResponse, stream_service_server::StreamService,
+    AddPartitionsRequest, AddPartitionsResponse, CreateStreamRequest, CreateStreamResponse, DeleteStreamRequest,
+    DeleteStreamResponse, GetLimitsRequest, GetLimitsResponse, GetStreamRequest, GetStreamResponse,
+    GetStreamStatisticsRequest, GetStreamStatisticsResponse, ListStreamsRequest, ListStreamsResponse,
+    PurgeStreamRequest, PurgeStreamResponse, UpdateStreamRequest, UpdateStreamResponse,
+    stream_service_server::StreamService,
 };
 use tonic::{Request, Response, Status};
 
@@ -39,10 +39,7 @@ impl StreamService for Streams {
         respond(&self.catalogue.create_stream(granted, &once, &new).await?)
     }
 
-    async fn get_stream(
-        &self,
-        request: Request<GetStreamRequest>,
-    ) -> Result<Response<GetStreamResponse>, Status> {
+    async fn get_stream(&self, request: Request<GetStreamRequest>) -> Result<Response<GetStreamResponse>, Status> {
         let granted = authorize(&caller(&request)?, Read)?;
         let name = StreamName::parse("name", &request.into_inner().name)?;
         let stream = self.catalogue.get_stream(granted, &name).await?;
@@ -55,10 +52,7 @@ impl StreamService for Streams {
     ) -> Result<Response<ListStreamsResponse>, Status> {
         let granted = authorize(&caller(&request)?, Read)?;
         let request = request.into_inner();
-        let page = self
-            .catalogue
-            .list_streams(granted, request.page_size, &request.page_token)
-            .await?;
+        let page = self.catalogue.list_streams(granted, request.page_size, &request.page_token).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -70,12 +64,7 @@ impl StreamService for Streams {
         let request = request.into_inner();
         let once = once::<_, UpdateStreamResponse>("UpdateStream", &request.request_id, &request)?;
         let (name, change) = stream_change(&request)?;
-        respond(
-            &self
-                .catalogue
-                .update_stream(granted, &once, &name, &change)
-                .await?,
-        )
+        respond(&self.catalogue.update_stream(granted, &once, &name, &change).await?)
     }
 
     async fn delete_stream(
@@ -86,17 +75,8 @@ impl StreamService for Streams {
         let request = request.into_inner();
         let once = once::<_, DeleteStreamResponse>("DeleteStream", &request.request_id, &request)?;
         let name = StreamName::parse("name", &request.name)?;
-        let deletion = if request.force {
-            Deletion::Forced
-        } else {
-            Deletion::Unused
-        };
-        respond(
-            &self
-                .catalogue
-                .delete_stream(granted, &once, &name, deletion)
-                .await?,
-        )
+        let deletion = if request.force { Deletion::Forced } else { Deletion::Unused };
+        respond(&self.catalogue.delete_stream(granted, &once, &name, deletion).await?)
     }
 
     async fn add_partitions(
@@ -105,20 +85,10 @@ impl StreamService for Streams {
     ) -> Result<Response<AddPartitionsResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageStreams)?;
         let request = request.into_inner();
-        let once =
-            once::<_, AddPartitionsResponse>("AddPartitions", &request.request_id, &request)?;
+        let once = once::<_, AddPartitionsResponse>("AddPartitions", &request.request_id, &request)?;
         let name = StreamName::parse("name", &request.name)?;
-        let key_remap = if request.allow_key_remap {
-            KeyRemap::Allowed
-        } else {
-            KeyRemap::Refused
-        };
-        respond(
-            &self
-                .catalogue
-                .add_partitions(granted, &once, &name, request.partitions, key_remap)
-                .await?,
-        )
+        let key_remap = if request.allow_key_remap { KeyRemap::Allowed } else { KeyRemap::Refused };
+        respond(&self.catalogue.add_partitions(granted, &once, &name, request.partitions, key_remap).await?)
     }
 
     async fn purge_stream(
@@ -128,12 +98,7 @@ impl StreamService for Streams {
         let granted = authorize(&caller(&request)?, ManageStreams)?;
         let request = request.into_inner();
         let once = once::<_, PurgeStreamResponse>("PurgeStream", &request.request_id, &request)?;
-        respond(
-            &self
-                .catalogue
-                .purge_stream(granted, &once, &purge(&request)?)
-                .await?,
-        )
+        respond(&self.catalogue.purge_stream(granted, &once, &purge(&request)?).await?)
     }
 
     async fn get_stream_statistics(
@@ -142,16 +107,11 @@ impl StreamService for Streams {
     ) -> Result<Response<GetStreamStatisticsResponse>, Status> {
         let granted = authorize(&caller(&request)?, Read)?;
         let name = StreamName::parse("name", &request.into_inner().name)?;
-        Ok(Response::new(statistics(
-            self.catalogue.stream_statistics(granted, &name).await?,
-        )))
+        Ok(Response::new(statistics(self.catalogue.stream_statistics(granted, &name).await?)))
     }
 
     /// Limits belong to no organization: any caller may know them.
-    async fn get_limits(
-        &self,
-        request: Request<GetLimitsRequest>,
-    ) -> Result<Response<GetLimitsResponse>, Status> {
+    async fn get_limits(&self, request: Request<GetLimitsRequest>) -> Result<Response<GetLimitsResponse>, Status> {
         caller(&request)?;
         Ok(Response::new(limits()))
     }

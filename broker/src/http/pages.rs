@@ -16,11 +16,7 @@ const JSON: &str = "application/json";
 /// The request's body is never read.
 pub(super) fn answer<B>(request: &Request<B>, readiness: &Readiness) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return page(
-            StatusCode::METHOD_NOT_ALLOWED,
-            TEXT,
-            "only GET and HEAD\n".to_owned(),
-        );
+        return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
     }
     match request.uri().path() {
         // Answering at all is being alive.
@@ -36,15 +32,9 @@ pub(super) fn answer<B>(request: &Request<B>, readiness: &Readiness) -> Response
 }
 
 fn ready(causes: &[Cause]) -> Response<Full<Bytes>> {
-    let code = if causes.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let reasons: Vec<_> = causes
-        .iter()
-        .map(|cause| json!({ "condition": cause.condition.as_str(), "detail": cause.detail }))
-        .collect();
+    let code = if causes.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reasons: Vec<_> =
+        causes.iter().map(|cause| json!({ "condition": cause.condition.as_str(), "detail": cause.detail })).collect();
     let body = json!({ "ready": causes.is_empty(), "reasons": reasons });
     page(code, JSON, format!("{body}\n"))
 }
@@ -52,14 +42,8 @@ fn ready(causes: &[Cause]) -> Response<Full<Bytes>> {
 fn page(code: StatusCode, content_type: &'static str, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = code;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(content_type),
-    );
-    response.headers_mut().insert(
-        header::CACHE_CONTROL,
-        header::HeaderValue::from_static("no-store"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }
 
@@ -70,19 +54,10 @@ mod tests {
     use http_body_util::BodyExt;
 
     async fn get(path: &str, method: Method, readiness: &Readiness) -> (StatusCode, String) {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(())
-            .expect("request");
+        let request = Request::builder().method(method).uri(path).body(()).expect("request");
         let response = answer(&request, readiness);
         let code = response.status();
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .expect("body")
-            .to_bytes();
+        let bytes = response.into_body().collect().await.expect("body").to_bytes();
         (code, String::from_utf8(bytes.to_vec()).expect("utf-8"))
     }
 
@@ -100,24 +75,15 @@ mod tests {
         readiness.clear(Condition::Starting);
         readiness.clear(Condition::DatabaseDown);
         let (code, text) = get("/readyz", Method::GET, &readiness).await;
-        assert_eq!(
-            (code, text.as_str()),
-            (StatusCode::OK, "{\"ready\":true,\"reasons\":[]}\n")
-        );
+        assert_eq!((code, text.as_str()), (StatusCode::OK, "{\"ready\":true,\"reasons\":[]}\n"));
     }
 
     #[tokio::test]
     async fn a_broker_that_is_not_ready_is_alive_and_shows_its_metrics() {
         let readiness = Readiness::starting();
-        assert_eq!(
-            get("/livez", Method::GET, &readiness).await.0,
-            StatusCode::OK
-        );
+        assert_eq!(get("/livez", Method::GET, &readiness).await.0, StatusCode::OK);
         let (code, text) = get("/metrics", Method::GET, &readiness).await;
-        assert!(
-            code == StatusCode::OK && text.contains("eventflow_connections"),
-            "{text}"
-        );
+        assert!(code == StatusCode::OK && text.contains("eventflow_connections"), "{text}");
     }
 
     #[tokio::test]
@@ -125,9 +91,6 @@ mod tests {
         let readiness = Readiness::starting();
         let (code, text) = get("/", Method::GET, &readiness).await;
         assert!(code == StatusCode::NOT_FOUND && text.contains("/readyz"));
-        assert_eq!(
-            get("/metrics", Method::POST, &readiness).await.0,
-            StatusCode::METHOD_NOT_ALLOWED
-        );
+        assert_eq!(get("/metrics", Method::POST, &readiness).await.0, StatusCode::METHOD_NOT_ALLOWED);
     }
 }

@@ -43,11 +43,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     pub fn new(source: KeySource) -> Self {
-        Self {
-            source,
-            known: Cache::new(LIFETIME, KNOWN_MAX),
-            unknown: Cache::new(UNKNOWN_LIFETIME, UNKNOWN_MAX),
-        }
+        Self { source, known: Cache::new(LIFETIME, KNOWN_MAX), unknown: Cache::new(UNKNOWN_LIFETIME, UNKNOWN_MAX) }
     }
 
     /// The caller that `headers` name. `request_id` goes with the caller through the call.
@@ -59,12 +55,7 @@ impl Authenticator {
         if !bool::from(known.secret_sha256.ct_eq(&given)) {
             return Err(refused());
         }
-        Ok(Caller::new(
-            known.organization,
-            key.id(),
-            Scope::Everything,
-            request_id.clone(),
-        ))
+        Ok(Caller::new(known.organization, key.id(), Scope::Everything, request_id.clone()))
     }
 
     async fn look_up(&self, id: KeyId) -> Result<Option<Known>> {
@@ -72,12 +63,7 @@ impl Authenticator {
             return Ok(verdict);
         }
         let verdict = self.find(id).await?.and_then(usable);
-        if verdict.is_some() {
-            &self.known
-        } else {
-            &self.unknown
-        }
-        .put(id, verdict);
+        if verdict.is_some() { &self.known } else { &self.unknown }.put(id, verdict);
         Ok(verdict)
     }
 
@@ -94,40 +80,26 @@ fn usable(stored: StoredKey) -> Option<Known> {
         return None;
     }
     let secret_sha256 = stored.secret_sha256.try_into().ok()?;
-    Some(Known {
-        organization: OrganizationId(stored.organization_id),
-        secret_sha256,
-    })
+    Some(Known { organization: OrganizationId(stored.organization_id), secret_sha256 })
 }
 
 /// The key of the one `authorization` header.
 fn bearer(headers: &HeaderMap) -> Result<ApiKey> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values
-        .next()
-        .ok_or_else(|| malformed("the `authorization` header is missing"))?;
+    let value = values.next().ok_or_else(|| malformed("the `authorization` header is missing"))?;
     if values.next().is_some() {
         return Err(malformed("there are two `authorization` headers"));
     }
-    let text = value
-        .to_str()
-        .map_err(|_| malformed("the `authorization` header is not ASCII"))?;
-    let (scheme, key) = text
-        .split_once(' ')
-        .ok_or_else(|| malformed("the `authorization` header has no key"))?;
+    let text = value.to_str().map_err(|_| malformed("the `authorization` header is not ASCII"))?;
+    let (scheme, key) = text.split_once(' ').ok_or_else(|| malformed("the `authorization` header has no key"))?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(malformed(
-            "the `authorization` header is not of the `Bearer` kind",
-        ));
+        return Err(malformed("the `authorization` header is not of the `Bearer` kind"));
     }
     ApiKey::parse(key.trim()).ok_or_else(refused)
 }
 
 fn malformed(what: &'static str) -> Error {
-    Error::new(
-        Reason::Unauthenticated,
-        format!("{what}; expected `authorization: Bearer ef_live_…` with an API key"),
-    )
+    Error::new(Reason::Unauthenticated, format!("{what}; expected `authorization: Bearer ef_live_…` with an API key"))
 }
 
 /// The one text for every key that does not work, whatever the cause.

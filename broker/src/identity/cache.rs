@@ -28,11 +28,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(lifetime: Duration, capacity: usize) -> Self {
-        Self {
-            lifetime,
-            capacity,
-            entries: Mutex::new(HashMap::new()),
-        }
+        Self { lifetime, capacity, entries: Mutex::new(HashMap::new()) }
     }
 
     pub(super) fn get(&self, id: KeyId) -> Option<Verdict> {
@@ -62,12 +58,7 @@ mod tests {
     use super::*;
 
     fn id(number: usize) -> KeyId {
-        KeyId(
-            format!("{number:012}")
-                .into_bytes()
-                .try_into()
-                .expect("12 bytes"),
-        )
+        KeyId(format!("{number:012}").into_bytes().try_into().expect("12 bytes"))
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,18 +36,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(
-        organization: OrganizationId,
-        key_id: KeyId,
-        scope: Scope,
-        request_id: Arc<str>,
-    ) -> Self {
-        Self {
-            organization,
-            key_id,
-            scope,
-            request_id,
-        }
+    pub(super) fn new(organization: OrganizationId, key_id: KeyId, scope: Scope, request_id: Arc<str>) -> Self {
+        Self { organization, key_id, scope, request_id }
     }
 
     /// The tenant.

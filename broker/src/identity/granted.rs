@@ -67,15 +67,9 @@ impl<P: Permission> Granted<P> {
 /// Asks the one table whether `caller` may do `P`.
 pub fn authorize<P: Permission>(caller: &Caller, _permission: P) -> Result<Granted<P>> {
     if access::allows(caller.scope(), P::ACTION) {
-        return Ok(Granted {
-            organization: caller.organization(),
-            permission: PhantomData,
-        });
+        return Ok(Granted { organization: caller.organization(), permission: PhantomData });
     }
     let key = caller.key_id();
-    let message = format!(
-        "the API key `{key}` may not do this (`{:?}`); ask for a key with that scope",
-        P::ACTION
-    );
+    let message = format!("the API key `{key}` may not do this (`{:?}`); ask for a key with that scope", P::ACTION);
     Err(Error::new(Reason::PermissionDenied, message))
 }

@@ -39,11 +39,7 @@ pub struct ApiKey {
 impl ApiKey {
     /// A new key from the operating system's randomness.
     pub fn generate(environment: Environment) -> Self {
-        let mut key = Self {
-            environment,
-            id: KeyId([b'0'; ID]),
-            secret: [b'0'; SECRET],
-        };
+        let mut key = Self { environment, id: KeyId([b'0'; ID]), secret: [b'0'; SECRET] };
         key.id.0.copy_from_slice(random(ID).as_bytes());
         key.secret.copy_from_slice(random(SECRET).as_bytes());
         key
@@ -64,11 +60,7 @@ impl ApiKey {
         }
         let id = KeyId(id.as_bytes().try_into().ok()?);
         let secret = tail.as_bytes()[..SECRET].try_into().ok()?;
-        Some(Self {
-            environment,
-            id,
-            secret,
-        })
+        Some(Self { environment, id, secret })
     }
 
     /// The public part.
@@ -108,30 +100,16 @@ mod tests {
             assert_eq!(text.len(), 8 + 12 + 1 + 38, "`{text}`");
             assert_eq!(ApiKey::parse(&text), Some(key));
         }
-        assert_ne!(
-            ApiKey::generate(Environment::Live),
-            ApiKey::generate(Environment::Live)
-        );
+        assert_ne!(ApiKey::generate(Environment::Live), ApiKey::generate(Environment::Live));
     }
 
     #[test]
     fn the_format_is_final() {
-        let key = ApiKey {
-            environment: Environment::Live,
-            id: KeyId(*b"7Qm2abcdefgh"),
-            secret: [b'x'; 32],
-        };
+        let key = ApiKey { environment: Environment::Live, id: KeyId(*b"7Qm2abcdefgh"), secret: [b'x'; 32] };
         let text = "ef_live_7Qm2abcdefgh_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
-        assert_eq!(
-            key.reveal(),
-            format!("{text}{}", String::from_utf8_lossy(&checksum(text)))
-        );
+        assert_eq!(key.reveal(), format!("{text}{}", String::from_utf8_lossy(&checksum(text))));
         assert_eq!(checksum(""), *b"000000");
-        assert_eq!(
-            checksum("123456789"),
-            *b"3jZRME",
-            "crc32 of the usual vector is 0xcbf43926"
-        );
+        assert_eq!(checksum("123456789"), *b"3jZRME", "crc32 of the usual vector is 0xcbf43926");
     }
 
     #[test]
@@ -140,11 +118,7 @@ mod tests {
         for at in 0..text.len() {
             let mut wrong = text.clone().into_bytes();
             wrong[at] = if wrong[at] == b'a' { b'b' } else { b'a' };
-            assert_eq!(
-                ApiKey::parse(std::str::from_utf8(&wrong).expect("ascii")),
-                None,
-                "at {at}"
-            );
+            assert_eq!(ApiKey::parse(std::str::from_utf8(&wrong).expect("ascii")), None, "at {at}");
         }
     }
 

@@ -8,9 +8,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub(super) fn random(length: usize) -> String {
     // A machine without randomness cannot make keys: stopping is right.
     let mut source = OsRng.unwrap_err();
-    (0..length)
-        .map(|_| char::from(ALPHABET[source.random_range(0..ALPHABET.len())]))
-        .collect()
+    (0..length).map(|_| char::from(ALPHABET[source.random_range(0..ALPHABET.len())])).collect()
 }
 
 pub(super) fn is_base62(text: &str) -> bool {

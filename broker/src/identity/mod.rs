@@ -15,8 +15,6 @@ mod key_text;
 pub use self::{
     authenticator::{Authenticator, KeySource},
     caller::{Caller, KeyId},
-    granted::{
-        Consume, Granted, ManageGroups, ManageStreams, Permission, Publish, Read, authorize,
-    },
+    granted::{Consume, Granted, ManageGroups, ManageStreams, Permission, Publish, Read, authorize},
     key::{ApiKey, Environment},
 };

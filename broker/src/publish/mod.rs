@@ -20,10 +20,10 @@ use crate::domain::stream::Stream;
 use crate::domain::{Applied, Error, Reason, Result};
 use crate::identity::{Granted, Publish};
 use crate::publish::chain::Chain;
+use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{Appended, LaneHandle, Submission};
 use crate::publish::plan::{Producer, Work};
 use crate::publish::split::{Part, split};
-use crate::publish::gate::DurabilityGate;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -100,7 +100,15 @@ impl Publisher {
     ) -> Self {
         let room_units = (in_flight_bytes / UNIT).max(1) as u32;
         let room = Arc::new(Semaphore::new(room_units as usize));
-        Self { catalogue, lanes: lanes.into(), room, room_units, durability, create_missing_streams, keyless: Arc::default() }
+        Self {
+            catalogue,
+            lanes: lanes.into(),
+            room,
+            room_units,
+            durability,
+            create_missing_streams,
+            keyless: Arc::default(),
+        }
     }
 
     /// Queues a request; the answer has one part for each partition, in their order. Calls of one task keep their order per

@@ -184,7 +184,10 @@ fn rows(runs: &[PlannedRun], works: &[&Work]) -> Vec<PlannedRow> {
     rows
 }
 
-fn close_row((partition, pieces, events, bytes): (PartitionId, Vec<Piece>, usize, usize), works: &[&Work]) -> PlannedRow {
+fn close_row(
+    (partition, pieces, events, bytes): (PartitionId, Vec<Piece>, usize, usize),
+    works: &[&Work],
+) -> PlannedRow {
     let encoded = match pieces.as_slice() {
         // One submission, whole: its encoding is the row's.
         [piece] if piece.events == (0..works[piece.work].events.len()) => works[piece.work].encoded.clone(),

@@ -18,7 +18,7 @@ fn sized(partition: i64, producer: Option<(u128, i64)>, events: usize, bytes: us
         events,
         encoded: encoder.finish(),
         alone: false,
-            after_refusal: false,
+        after_refusal: false,
     }
 }
 
@@ -53,7 +53,8 @@ fn partitions_stand_in_ascending_order_and_rows_never_span_them() {
 
 #[test]
 fn rows_are_bounded_in_events_and_bytes_but_an_event_is_never_cut() {
-    let works = [work(1, Some((9, 0)), ROW_EVENTS_MAX + 1), sized(2, None, 3, ROW_BYTES_MAX / 2), sized(3, None, 1, 3 << 20)];
+    let works =
+        [work(1, Some((9, 0)), ROW_EVENTS_MAX + 1), sized(2, None, 3, ROW_BYTES_MAX / 2), sized(3, None, 1, 3 << 20)];
     let plan = plan_of(&works);
     let counts: Vec<(i64, usize)> = plan.rows.iter().map(|row| (row.partition.0, row.encoded.ends.len())).collect();
     assert_eq!(counts, [(1, ROW_EVENTS_MAX), (1, 1), (2, 1), (2, 1), (2, 1), (3, 1)]);

@@ -66,7 +66,11 @@ fn refuse_or_split(mut flush: Flush, error: Error, settled: &mut Settled) {
         flush.submissions.into_iter().for_each(|submission| submission.refuse(error.clone()));
         return;
     }
-    tracing::error!(?error, submissions = flush.submissions.len(), "an append was refused as a whole; trying its halves");
+    tracing::error!(
+        ?error,
+        submissions = flush.submissions.len(),
+        "an append was refused as a whole; trying its halves"
+    );
     let second = flush.submissions.split_off(flush.submissions.len() / 2);
     settled.apart = vec![flush.submissions, second];
 }
@@ -147,7 +151,9 @@ fn collect_batches(flush: &Flush, verdicts: &[Verdict], settled: &mut Settled) {
     let starts: HashMap<PartitionId, (i64, i64)> = verdicts
         .iter()
         .filter_map(|verdict| match verdict.kind {
-            VerdictKind::Appended { base_offset, appended_at_us } => Some((verdict.partition, (base_offset, appended_at_us))),
+            VerdictKind::Appended { base_offset, appended_at_us } => {
+                Some((verdict.partition, (base_offset, appended_at_us)))
+            }
             _ => None,
         })
         .collect();

@@ -50,7 +50,12 @@ pub fn split(stream: &Stream, request: Request, keyless: u32) -> Result<Vec<Part
     let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
     for (position, (event, index)) in request.events.into_iter().zip(indexes).enumerate() {
         let partition = stream.partitions[index as usize];
-        let part = parts.entry(index).or_insert_with(|| Part { index, partition, events: Vec::new(), picked: Some(Vec::new()) });
+        let part = parts.entry(index).or_insert_with(|| Part {
+            index,
+            partition,
+            events: Vec::new(),
+            picked: Some(Vec::new()),
+        });
         part.events.push(event);
         part.picked.get_or_insert_default().push(position as u32);
     }
@@ -74,12 +79,16 @@ fn check(stream: &Stream, request: &Request) -> Result<(), Error> {
     }
     if let Some(producer) = &request.producer {
         if request.partition.is_none() {
-            return Err(Error::invalid("partition", "must be set with a producer, which numbers each partition on its own"));
+            return Err(Error::invalid(
+                "partition",
+                "must be set with a producer, which numbers each partition on its own",
+            ));
         }
         if request.routing_version <= 0 {
             return Err(Error::invalid("routing_version", "must be set with a producer; it stands in the stream"));
         }
-        let fits = i64::try_from(request.events.len()).ok().and_then(|count| producer.first_sequence.checked_add(count));
+        let fits =
+            i64::try_from(request.events.len()).ok().and_then(|count| producer.first_sequence.checked_add(count));
         if producer.first_sequence < 0 || fits.is_none() {
             return Err(Error::invalid("producer.first_sequence", "must be 0 or more, and so must its last sequence"));
         }

@@ -48,19 +48,13 @@ pub struct Readiness(Arc<watch::Sender<Vec<Cause>>>);
 impl Readiness {
     /// A broker that is starting.
     pub fn starting() -> Self {
-        let starting = Cause {
-            condition: Condition::Starting,
-            detail: "the broker is starting".to_owned(),
-        };
+        let starting = Cause { condition: Condition::Starting, detail: "the broker is starting".to_owned() };
         Self(Arc::new(watch::Sender::new(vec![starting])))
     }
 
     /// Raises a condition, or renews its detail.
     pub fn raise(&self, condition: Condition, detail: impl Into<String>) {
-        let cause = Cause {
-            condition,
-            detail: detail.into(),
-        };
+        let cause = Cause { condition, detail: detail.into() };
         self.0.send_if_modified(|causes| {
             if causes.contains(&cause) {
                 return false;
@@ -86,10 +80,7 @@ impl Readiness {
     }
 
     pub fn holds(&self, condition: Condition) -> bool {
-        self.0
-            .borrow()
-            .iter()
-            .any(|cause| cause.condition == condition)
+        self.0.borrow().iter().any(|cause| cause.condition == condition)
     }
 
     /// Why the broker is not ready; empty when it is.

@@ -30,16 +30,8 @@ pub struct Phase {
 
 impl Phase {
     /// `work` is dropped when it takes longer than `bound`.
-    pub fn new(
-        name: &'static str,
-        bound: Duration,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Self {
-        Self {
-            name,
-            bound,
-            work: Box::pin(work),
-        }
+    pub fn new(name: &'static str, bound: Duration, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { name, bound, work: Box::pin(work) }
     }
 }
 
@@ -56,11 +48,7 @@ impl fmt::Display for Outcome {
         let seconds = self.took.as_secs_f64();
         match self.cut_short.as_slice() {
             [] => write!(f, "stopped in order in {seconds:.1} s"),
-            names => write!(
-                f,
-                "stopped after {seconds:.1} s; cut short: {}",
-                names.join(", ")
-            ),
+            names => write!(f, "stopped after {seconds:.1} s; cut short: {}", names.join(", ")),
         }
     }
 }
@@ -74,18 +62,11 @@ pub async fn in_order(phases: Vec<Phase>, grace: Duration) -> Outcome {
         let bound = phase.bound.min(grace.saturating_sub(begun.elapsed()));
         tracing::debug!(phase = phase.name, ?bound, "shutting down");
         if timeout(bound, phase.work).await.is_err() {
-            tracing::warn!(
-                phase = phase.name,
-                ?bound,
-                "a phase of the shutdown was cut short"
-            );
+            tracing::warn!(phase = phase.name, ?bound, "a phase of the shutdown was cut short");
             cut_short.push(phase.name);
         }
     }
-    Outcome {
-        cut_short,
-        took: begun.elapsed(),
-    }
+    Outcome { cut_short, took: begun.elapsed() }
 }
 
 /// SIGINT and SIGTERM, heard from the moment this exists.
@@ -97,10 +78,7 @@ pub struct Signals {
 impl Signals {
     /// Starts listening; from now on neither signal kills the process by itself.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// The next signal, by name.
@@ -145,10 +123,7 @@ mod tests {
             phase("last", 100, 1),
         ];
         let outcome = in_order(phases, Duration::from_millis(1_000)).await;
-        assert_eq!(
-            *seen.lock().expect("lock"),
-            ["quick", "too long", "greedy", "last"]
-        );
+        assert_eq!(*seen.lock().expect("lock"), ["quick", "too long", "greedy", "last"]);
         assert_eq!(outcome.cut_short, ["too long", "greedy", "last"]);
         assert!(outcome.took <= Duration::from_millis(1_010), "{outcome}");
     }
@@ -156,14 +131,8 @@ mod tests {
     #[tokio::test]
     async fn without_any_grace_every_token_still_fires() {
         let farewell = Farewell::default();
-        let tokens = [
-            farewell.refusing.clone(),
-            farewell.go_away.clone(),
-            farewell.closing.clone(),
-        ];
-        let fire = |token: CancellationToken| {
-            Phase::new("token", Duration::MAX, async move { token.cancel() })
-        };
+        let tokens = [farewell.refusing.clone(), farewell.go_away.clone(), farewell.closing.clone()];
+        let fire = |token: CancellationToken| Phase::new("token", Duration::MAX, async move { token.cancel() });
         in_order(tokens.map(fire).into(), Duration::ZERO).await;
         assert!(farewell.closing.is_cancelled() && farewell.refusing.is_cancelled());
     }

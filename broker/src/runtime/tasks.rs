@@ -55,9 +55,7 @@ enum Policy {
 impl Kind {
     fn policy(self) -> Policy {
         match self {
-            Self::Accept | Self::Http | Self::Lane | Self::Lease | Self::Wake | Self::Commits => {
-                Policy::Critical
-            }
+            Self::Accept | Self::Http | Self::Lane | Self::Lease | Self::Wake | Self::Commits => Policy::Critical,
             Self::Session | Self::Job | Self::Database | Self::Watch => Policy::Ordinary,
             Self::Connection | Self::Call => Policy::Quiet,
         }
@@ -93,11 +91,7 @@ impl Tasks {
 
     /// Starts a task. It should end soon after [`stopping`](Self::stopping) fires, and is dropped at [`kill`](Self::kill).
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-    pub fn spawn(
-        &self,
-        kind: Kind,
-        task: impl Future<Output = Result<()>> + Send + 'static,
-    ) -> JoinHandle<()> {
+    pub fn spawn(&self, kind: Kind, task: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
         let tasks = self.clone();
         tokio::spawn(self.tracker.track_future(async move {
             let guarded = AssertUnwindSafe(task).catch_unwind();
@@ -165,17 +159,11 @@ impl Tasks {
             match kind.policy() {
                 Policy::Quiet => tracing::debug!(?kind, ?error, "a task failed"),
                 Policy::Ordinary => tracing::warn!(?kind, ?error, "a task failed"),
-                Policy::Critical => tracing::error!(
-                    ?kind,
-                    ?error,
-                    "a task failed that the broker cannot do without"
-                ),
+                Policy::Critical => tracing::error!(?kind, ?error, "a task failed that the broker cannot do without"),
             }
         }
         if kind.policy() == Policy::Critical && !self.leaving.is_cancelled() {
-            let why = end
-                .err()
-                .map_or_else(|| "it ended early".to_owned(), |error| format!("{error:?}"));
+            let why = end.err().map_or_else(|| "it ended early".to_owned(), |error| format!("{error:?}"));
             self.failure.send_if_modified(|failure| {
                 let first = failure.is_none();
                 failure.get_or_insert(format!("{kind:?}: {why}"));
@@ -206,9 +194,7 @@ mod tests {
     #[tokio::test]
     async fn an_ordinary_failure_and_an_orderly_end_stop_nothing() {
         let tasks = Tasks::new();
-        tasks.spawn(Kind::Session, async {
-            Err(Error::internal("a bug, on purpose"))
-        });
+        tasks.spawn(Kind::Session, async { Err(Error::internal("a bug, on purpose")) });
         let stopping = tasks.stopping();
         tasks.spawn(Kind::Lane, async move {
             stopping.cancelled().await;

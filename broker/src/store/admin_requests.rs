@@ -30,12 +30,7 @@ pub async fn claim(tenant: &Tenant, request: &AdminRequest) -> Result<Claim> {
     let row = tenant
         .query_opt(
             include_str!("sql/admin_request/claim.sql"),
-            &[
-                &tenant.organization().0,
-                &request.id,
-                &request.method,
-                &fingerprint,
-            ],
+            &[&tenant.organization().0, &request.id, &request.method, &fingerprint],
         )
         .await
         .map_err(from_postgres)?;
@@ -43,32 +38,17 @@ pub async fn claim(tenant: &Tenant, request: &AdminRequest) -> Result<Claim> {
         return Ok(Claim::First);
     }
     let sql = include_str!("sql/admin_request/find.sql");
-    let row = tenant
-        .query_opt(sql, &[&tenant.organization().0, &request.id])
-        .await
-        .map_err(from_postgres)?;
+    let row = tenant.query_opt(sql, &[&tenant.organization().0, &request.id]).await.map_err(from_postgres)?;
     // Pruned between the two statements.
-    let row = row.ok_or_else(|| {
-        Error::new(
-            Reason::ConcurrentChange,
-            "the request id was just forgotten; try again",
-        )
-    })?;
+    let row =
+        row.ok_or_else(|| Error::new(Reason::ConcurrentChange, "the request id was just forgotten; try again"))?;
     let (method, stored): (&str, &[u8]) = (row.get("method"), row.get("fingerprint"));
     let same = method == request.method && stored == fingerprint;
-    Ok(if same {
-        Claim::Answered(row.get("response"))
-    } else {
-        Claim::Reused
-    })
+    Ok(if same { Claim::Answered(row.get("response")) } else { Claim::Reused })
 }
 
 /// Keeps what a claimed request answered.
 pub async fn answer(tenant: &Tenant, id: Uuid, response: &[u8]) -> Result<()> {
     let sql = include_str!("sql/admin_request/answer.sql");
-    tenant
-        .execute(sql, &[&tenant.organization().0, &id, &response])
-        .await
-        .map(drop)
-        .map_err(from_postgres)
+    tenant.execute(sql, &[&tenant.organization().0, &id, &response]).await.map(drop).map_err(from_postgres)
 }

@@ -57,24 +57,38 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerdictKind {
     /// Inserted, from this offset on, at this time (microseconds since 1970).
-    Appended { base_offset: i64, appended_at_us: i64 },
+    Appended {
+        base_offset: i64,
+        appended_at_us: i64,
+    },
     /// Would have been inserted, but another run of the partition was not new.
     New,
     /// Appended before: where the events stand, in order, and when.
-    Duplicate { ranges: Vec<(i64, i32)>, appended_at_us: i64 },
+    Duplicate {
+        ranges: Vec<(i64, i32)>,
+        appended_at_us: i64,
+    },
     /// Overlaps what was appended before and goes beyond it.
-    Partial { expected: i64 },
-    OutOfSequence { expected: i64 },
+    Partial {
+        expected: i64,
+    },
+    OutOfSequence {
+        expected: i64,
+    },
     ProducerUnknown,
     ProducerFenced,
     SequenceTooOld,
-    StaleRouting { current: i64 },
+    StaleRouting {
+        current: i64,
+    },
     /// Somebody else holds the partition's lock.
     Busy,
     /// Unknown, deleted, or another organization's.
     NotFound,
     /// The whole call: the database is in another log epoch, or another life.
-    LogEpoch { current: i64 },
+    LogEpoch {
+        current: i64,
+    },
 }
 
 const SQL: &str = include_str!("sql/log/append.sql");

@@ -25,9 +25,8 @@ pub struct DatabaseUrl {
 impl DatabaseUrl {
     /// Parses what libpq would: `postgres://…` or `host=… user=…`. Defaults: five seconds to connect, TCP keepalives.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut config: Config = text
-            .parse()
-            .map_err(|error| Error::invalid("database.url", format!("is not a Postgres URL: {error}")))?;
+        let mut config: Config =
+            text.parse().map_err(|error| Error::invalid("database.url", format!("is not a Postgres URL: {error}")))?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(5));
         }
@@ -154,7 +153,10 @@ pub async fn connect(url: &DatabaseUrl, name: &str) -> Result<Connection> {
             }
         }
     };
-    #[expect(clippy::disallowed_methods, reason = "the driver lives exactly as long as its Connection, which aborts it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver lives exactly as long as its Connection, which aborts it"
+    )]
     let driver = tokio::spawn(drive).abort_handle();
     let connection = Connection { client, warnings, notifications: Some(notifications), driver };
     connection.client.batch_execute(SESSION_SETUP).await.map_err(refused_role)?;

@@ -13,27 +13,16 @@ use tokio_postgres::Row;
 /// The group of that name.
 pub async fn find(tenant: &Tenant, name: &GroupName) -> Result<Option<ConsumerGroup>> {
     let sql = include_str!("sql/consumer_group/find.sql");
-    let row = tenant
-        .query_opt(sql, &[&tenant.organization().0, &name.as_str()])
-        .await
-        .map_err(from_postgres)?;
+    let row = tenant.query_opt(sql, &[&tenant.organization().0, &name.as_str()]).await.map_err(from_postgres)?;
     row.as_ref().map(group).transpose()
 }
 
 /// At most `limit` groups by name, from behind `after`; those of one stream, or all.
-pub async fn list(
-    tenant: &Tenant,
-    stream: Option<StreamId>,
-    after: &str,
-    limit: u32,
-) -> Result<Vec<ConsumerGroup>> {
+pub async fn list(tenant: &Tenant, stream: Option<StreamId>, after: &str, limit: u32) -> Result<Vec<ConsumerGroup>> {
     let sql = include_str!("sql/consumer_group/list.sql");
     let stream = stream.map(|stream| stream.0);
     let rows = tenant
-        .query(
-            sql,
-            &[&tenant.organization().0, &after, &stream, &i64::from(limit)],
-        )
+        .query(sql, &[&tenant.organization().0, &after, &stream, &i64::from(limit)])
         .await
         .map_err(from_postgres)?;
     rows.iter().map(group).collect()
@@ -66,22 +55,12 @@ pub async fn create(tenant: &Tenant, stream: StreamId, new: &NewGroup) -> Result
         Start::Time(time) => ("time", Some(time)),
     };
     let sql = include_str!("sql/consumer_group/create_progress.sql");
-    tenant
-        .execute(
-            sql,
-            &[&tenant.organization().0, &id.0, &stream.0, &start, &time],
-        )
-        .await
-        .map_err(from_postgres)?;
+    tenant.execute(sql, &[&tenant.organization().0, &id.0, &stream.0, &start, &time]).await.map_err(from_postgres)?;
     Ok(Some(id))
 }
 
 /// Changes what `change` names, at least the time of the update. `None`: there is no such group.
-pub async fn update(
-    tenant: &Tenant,
-    name: &GroupName,
-    change: &GroupChange,
-) -> Result<Option<GroupId>> {
+pub async fn update(tenant: &Tenant, name: &GroupName, change: &GroupChange) -> Result<Option<GroupId>> {
     let labels = change.labels.as_ref().map(labels_text).transpose()?;
     let row = tenant
         .query_opt(
@@ -103,10 +82,7 @@ pub async fn update(
 /// Removes the group and its progress; says how many members it had. `None`: there is no such group.
 pub async fn delete(tenant: &Tenant, name: &GroupName) -> Result<Option<(GroupId, i64)>> {
     let sql = include_str!("sql/consumer_group/delete.sql");
-    let row = tenant
-        .query_opt(sql, &[&tenant.organization().0, &name.as_str()])
-        .await
-        .map_err(from_postgres)?;
+    let row = tenant.query_opt(sql, &[&tenant.organization().0, &name.as_str()]).await.map_err(from_postgres)?;
     let Some(id) = row.map(|row| row.get::<_, i64>(0)) else {
         return Ok(None);
     };
@@ -117,10 +93,7 @@ pub async fn delete(tenant: &Tenant, name: &GroupName) -> Result<Option<(GroupId
 /// Removes all groups of a stream with their progress. The caller has locked the stream.
 pub async fn delete_of_stream(tenant: &Tenant, stream: StreamId) -> Result<Vec<GroupId>> {
     let sql = include_str!("sql/consumer_group/delete_of_stream.sql");
-    let rows = tenant
-        .query(sql, &[&tenant.organization().0, &stream.0])
-        .await
-        .map_err(from_postgres)?;
+    let rows = tenant.query(sql, &[&tenant.organization().0, &stream.0]).await.map_err(from_postgres)?;
     let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     drop_progress(tenant, &ids).await?;
     Ok(ids.into_iter().map(GroupId).collect())
@@ -128,63 +101,40 @@ pub async fn delete_of_stream(tenant: &Tenant, stream: StreamId) -> Result<Vec<G
 
 async fn drop_progress(tenant: &Tenant, groups: &[i64]) -> Result<i64> {
     let sql = include_str!("sql/consumer_group/drop_progress.sql");
-    let row = tenant
-        .query_one(sql, &[&tenant.organization().0, &groups])
-        .await
-        .map_err(from_postgres)?;
+    let row = tenant.query_one(sql, &[&tenant.organization().0, &groups]).await.map_err(from_postgres)?;
     Ok(row.get("members"))
 }
 
 /// Names of the groups that read a stream.
 pub async fn names_of_stream(tenant: &Tenant, stream: StreamId) -> Result<Vec<String>> {
     let sql = include_str!("sql/consumer_group/names_of_stream.sql");
-    let rows = tenant
-        .query(sql, &[&tenant.organization().0, &stream.0])
-        .await
-        .map_err(from_postgres)?;
+    let rows = tenant.query(sql, &[&tenant.organization().0, &stream.0]).await.map_err(from_postgres)?;
     Ok(rows.iter().map(|row| row.get("name")).collect())
 }
 
 /// The groups that read a stream.
 pub async fn ids_of_stream(tenant: &Tenant, stream: StreamId) -> Result<Vec<GroupId>> {
     let sql = include_str!("sql/consumer_group/ids_of_stream.sql");
-    let rows = tenant
-        .query(sql, &[&tenant.organization().0, &stream.0])
-        .await
-        .map_err(from_postgres)?;
-    Ok(rows
-        .iter()
-        .map(|row| GroupId(row.get("group_id")))
-        .collect())
+    let rows = tenant.query(sql, &[&tenant.organization().0, &stream.0]).await.map_err(from_postgres)?;
+    Ok(rows.iter().map(|row| GroupId(row.get("group_id"))).collect())
 }
 
 /// Stops delivery, or lets it go on.
 pub async fn pause(tenant: &Tenant, group: GroupId, paused: bool) -> Result<()> {
     let sql = include_str!("sql/consumer_group/pause.sql");
-    tenant
-        .execute(sql, &[&tenant.organization().0, &group.0, &paused])
-        .await
-        .map(drop)
-        .map_err(from_postgres)
+    tenant.execute(sql, &[&tenant.organization().0, &group.0, &paused]).await.map(drop).map_err(from_postgres)
 }
 
 /// Members by name.
 pub async fn members(tenant: &Tenant, group: GroupId) -> Result<Vec<Member>> {
     let sql = include_str!("sql/consumer_group/members.sql");
-    let rows = tenant
-        .query(sql, &[&tenant.organization().0, &group.0])
-        .await
-        .map_err(from_postgres)?;
+    let rows = tenant.query(sql, &[&tenant.organization().0, &group.0]).await.map_err(from_postgres)?;
     let members = rows.iter().map(|row| Member {
         name: row.get("member_name"),
         broker: row.get("broker"),
         client: row.get("client"),
         client_address: row.get("client_address"),
-        partitions: row
-            .get::<_, Vec<i32>>("partition_indexes")
-            .into_iter()
-            .map(i32::cast_unsigned)
-            .collect(),
+        partitions: row.get::<_, Vec<i32>>("partition_indexes").into_iter().map(i32::cast_unsigned).collect(),
         joined_at: row.get("joined_at"),
         connected: row.get("connected"),
     });
@@ -194,10 +144,7 @@ pub async fn members(tenant: &Tenant, group: GroupId) -> Result<Vec<Member>> {
 /// Progress and lag, a partition.
 pub async fn lag(tenant: &Tenant, group: GroupId) -> Result<Vec<PartitionLag>> {
     let sql = include_str!("sql/consumer_group/lag.sql");
-    let rows = tenant
-        .query(sql, &[&tenant.organization().0, &group.0])
-        .await
-        .map_err(from_postgres)?;
+    let rows = tenant.query(sql, &[&tenant.organization().0, &group.0]).await.map_err(from_postgres)?;
     let lag = rows.iter().map(|row| PartitionLag {
         partition: row.get::<_, i32>("partition_index").cast_unsigned(),
         next_offset: row.get("next_offset"),
@@ -227,18 +174,11 @@ pub async fn seek(
     targets: &[(PartitionId, i64)],
     dry_run: bool,
 ) -> Result<Vec<Sought>> {
-    let (partitions, offsets): (Vec<i64>, Vec<i64>) =
-        targets.iter().map(|(id, offset)| (id.0, *offset)).unzip();
+    let (partitions, offsets): (Vec<i64>, Vec<i64>) = targets.iter().map(|(id, offset)| (id.0, *offset)).unzip();
     let rows = tenant
         .query(
             include_str!("sql/consumer_group/seek.sql"),
-            &[
-                &tenant.organization().0,
-                &group.0,
-                &partitions,
-                &offsets,
-                &dry_run,
-            ],
+            &[&tenant.organization().0, &group.0, &partitions, &offsets, &dry_run],
         )
         .await
         .map_err(from_postgres)?;
@@ -249,10 +189,7 @@ pub async fn seek(
             next_offset: row.get("next_offset"),
             replayed_events: row.get("replayed_events"),
         },
-        bounds: Bounds {
-            floor: row.get("floor_offset"),
-            head: row.get("head_offset"),
-        },
+        bounds: Bounds { floor: row.get("floor_offset"), head: row.get("head_offset") },
         within: row.get("within"),
     });
     Ok(sought.collect())

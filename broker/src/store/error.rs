@@ -19,10 +19,13 @@ pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) 
 
 /// The connection broke while a write was under way.
 pub fn outcome_unknown(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(Reason::OutcomeUnknown, "the connection to the database broke during the write; it may have been applied")
-        .applied(Applied::Unknown)
-        .retry_after(RETRY)
-        .source(source)
+    Error::new(
+        Reason::OutcomeUnknown,
+        "the connection to the database broke during the write; it may have been applied",
+    )
+    .applied(Applied::Unknown)
+    .retry_after(RETRY)
+    .source(source)
 }
 
 pub(super) fn from_connect(error: tokio_postgres::Error) -> Error {
@@ -32,13 +35,12 @@ pub(super) fn from_connect(error: tokio_postgres::Error) -> Error {
 pub(super) fn from_pool(error: deadpool_postgres::PoolError) -> Error {
     match error {
         deadpool_postgres::PoolError::Backend(error) => unavailable(error),
-        deadpool_postgres::PoolError::Timeout(_) => Error::new(
-            Reason::DatabaseUnavailable,
-            "no database connection became free in time; nothing was applied",
-        )
-        .applied(Applied::No)
-        .retry_after(RETRY)
-        .source(error),
+        deadpool_postgres::PoolError::Timeout(_) => {
+            Error::new(Reason::DatabaseUnavailable, "no database connection became free in time; nothing was applied")
+                .applied(Applied::No)
+                .retry_after(RETRY)
+                .source(error)
+        }
         other => unavailable(other),
     }
 }
@@ -53,7 +55,9 @@ pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
         // 57P01 admin shutdown, 57P02 crash shutdown, 57P03 cannot connect now, 57P05 idle timeout; class 08.
         Some(db) => db.code().code().starts_with("57P") || db.code().code().starts_with("08"),
-        None => error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>()),
+        None => {
+            error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+        }
     }
 }
 
@@ -74,7 +78,8 @@ pub fn from_postgres(error: tokio_postgres::Error) -> Error {
             _ => Error::new(Reason::ConcurrentChange, "somebody else made the same change; try again").source(error),
         },
         &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => {
-            Error::new(Reason::ConcurrentChange, "somebody changed the object at the same time; try again").source(error)
+            Error::new(Reason::ConcurrentChange, "somebody changed the object at the same time; try again")
+                .source(error)
         }
         &SqlState::DISK_FULL | &SqlState::OUT_OF_MEMORY | &SqlState::INSUFFICIENT_RESOURCES => {
             Error::new(Reason::DiskFull, "the database has no room; nothing was applied")

@@ -15,10 +15,7 @@ pub struct StoredKey {
 
 /// The key with this id, in whatever state it is.
 pub async fn find(client: &impl GenericClient, key_id: &str) -> Result<Option<StoredKey>> {
-    let row = client
-        .query_opt(include_str!("sql/key/find.sql"), &[&key_id])
-        .await
-        .map_err(error::from_postgres)?;
+    let row = client.query_opt(include_str!("sql/key/find.sql"), &[&key_id]).await.map_err(error::from_postgres)?;
     Ok(row.map(|row| StoredKey {
         organization_id: row.get("organization_id"),
         secret_sha256: row.get("secret_sha256"),
@@ -37,9 +34,5 @@ pub async fn create(
 ) -> Result<()> {
     let parameters: [&(dyn postgres_types::ToSql + Sync); 4] =
         [&organization_name, &key_id, &secret_sha256, &description];
-    client
-        .execute(include_str!("sql/key/create.sql"), &parameters)
-        .await
-        .map(drop)
-        .map_err(error::from_postgres)
+    client.execute(include_str!("sql/key/create.sql"), &parameters).await.map(drop).map_err(error::from_postgres)
 }

@@ -168,7 +168,13 @@ pub async fn bounds(client: &Pooled, partitions: &[PartitionId]) -> Result<Vec<(
     let statement = client.prepare_cached(include_str!("sql/log/bounds.sql")).await.map_err(from_postgres)?;
     let rows = client.query(&statement, &[&ids]).await.map_err(from_postgres)?;
     rows.iter()
-        .map(|row| Ok((PartitionId(get(row, 0)?), OrganizationId(get(row, 3)?), Bounds { floor: get(row, 1)?, head: get(row, 2)? })))
+        .map(|row| {
+            Ok((
+                PartitionId(get(row, 0)?),
+                OrganizationId(get(row, 3)?),
+                Bounds { floor: get(row, 1)?, head: get(row, 2)? },
+            ))
+        })
         .collect()
 }
 

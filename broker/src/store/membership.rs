@@ -11,9 +11,13 @@ use uuid::Uuid;
 /// How a join ended. The version is the group's after it: a snapshot of an earlier one knows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
-    New { version: i64 },
+    New {
+        version: i64,
+    },
     /// The same name came back: it keeps its partitions, under new epochs.
-    Reattached { version: i64 },
+    Reattached {
+        version: i64,
+    },
     GroupNotFound,
     TooManyMembers,
     BrokerExpired,

@@ -39,8 +39,7 @@ pub struct Migrated {
 /// Connects as the migrating user, who needs CREATE on the database and CREATEROLE (or the three roles made beforehand, with
 /// membership in `eventflow_owner`), makes the roles, and applies what is missing.
 pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated> {
-    let (mut client, connection) =
-        url.config().connect(url.tls()?).await.map_err(crate::store::error::unavailable)?;
+    let (mut client, connection) = url.config().connect(url.tls()?).await.map_err(crate::store::error::unavailable)?;
     #[expect(clippy::disallowed_methods, reason = "the driver ends with the client, at the end of this function")]
     let driver = tokio::spawn(connection);
     client.batch_execute("set client_min_messages = warning").await.map_err(from_postgres)?;
@@ -149,7 +148,9 @@ pub async fn check_version(client: &impl crate::store::Client) -> Result<()> {
     let missing = |found: i32| {
         Error::new(
             Reason::DatabaseUnavailable,
-            format!("the database schema has version {found}, this broker needs {SCHEMA_NEEDED}; run `eventflow migrate`"),
+            format!(
+                "the database schema has version {found}, this broker needs {SCHEMA_NEEDED}; run `eventflow migrate`"
+            ),
         )
     };
     let exists = client

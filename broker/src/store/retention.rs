@@ -19,7 +19,10 @@ pub struct Target {
 /// A page of partitions behind `after`, with the floors that their retention asks for.
 pub async fn targets(db: &impl Client, after: PartitionId, limit: i32) -> Result<Vec<Target>> {
     let rows = db
-        .query("select partition_id, organization_id, floor_offset, target_floor from eventflow.retention_v1($1, $2)", &[&after.0, &limit])
+        .query(
+            "select partition_id, organization_id, floor_offset, target_floor from eventflow.retention_v1($1, $2)",
+            &[&after.0, &limit],
+        )
         .await
         .map_err(from_postgres)?;
     rows.iter()
@@ -48,19 +51,14 @@ pub async fn raise_floor(db: &impl Client, target: Target) -> Result<i64> {
 
 /// A page of partitions behind `after` that have rows to reclaim.
 pub async fn reclaimable(db: &impl Client, after: PartitionId, limit: i32) -> Result<Vec<PartitionId>> {
-    let rows = db
-        .query("select eventflow.reclaimable_v1($1, $2)", &[&after.0, &limit])
-        .await
-        .map_err(from_postgres)?;
+    let rows = db.query("select eventflow.reclaimable_v1($1, $2)", &[&after.0, &limit]).await.map_err(from_postgres)?;
     rows.iter().map(|row| Ok(PartitionId(get(row, 0)?))).collect()
 }
 
 /// Removes at most `rows` rows below the floor; answers how many went.
 pub async fn reclaim(db: &impl Client, partition: PartitionId, rows: i32) -> Result<i32> {
-    let row = db
-        .query_one("select eventflow.reclaim_v1($1, $2)", &[&partition.0, &rows])
-        .await
-        .map_err(from_postgres)?;
+    let row =
+        db.query_one("select eventflow.reclaim_v1($1, $2)", &[&partition.0, &rows]).await.map_err(from_postgres)?;
     get(&row, 0)
 }
 

@@ -89,10 +89,7 @@ impl Inspection {
                 tracing::debug!(%error, "database connection ended");
             }
         };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the driver lives exactly as long as its Inspection"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the driver lives exactly as long as its Inspection")]
         let driver = tokio::spawn(drive).abort_handle();
         Ok(Self { client, driver })
     }
@@ -103,10 +100,7 @@ impl Inspection {
 
     /// Takes the owner's role. Before this, only what every user may see can be asked for.
     pub async fn act_as_owner(&self) -> Result<()> {
-        let taken = self
-            .client
-            .batch_execute("set role eventflow_owner; set jit = off")
-            .await;
+        let taken = self.client.batch_execute("set role eventflow_owner; set jit = off").await;
         taken.map_err(|error| {
             Error::new(
                 Reason::PermissionDenied,
@@ -124,10 +118,7 @@ impl Drop for Inspection {
 }
 
 pub async fn server(client: &impl Client) -> Result<ServerStatus> {
-    let row = client
-        .query_one(include_str!("sql/status/server.sql"), &[])
-        .await
-        .map_err(error::from_postgres)?;
+    let row = client.query_one(include_str!("sql/status/server.sql"), &[]).await.map_err(error::from_postgres)?;
     Ok(ServerStatus {
         server_version: row.get("server_version"),
         server_version_num: row.get("server_version_num"),
@@ -146,10 +137,7 @@ pub async fn server(client: &impl Client) -> Result<ServerStatus> {
 }
 
 pub async fn brokers(client: &impl Client) -> Result<Vec<BrokerStatus>> {
-    let rows = client
-        .query(include_str!("sql/status/brokers.sql"), &[])
-        .await
-        .map_err(error::from_postgres)?;
+    let rows = client.query(include_str!("sql/status/brokers.sql"), &[]).await.map_err(error::from_postgres)?;
     let broker = |row: &tokio_postgres::Row| BrokerStatus {
         name: row.get("name"),
         address: row.get("address"),
@@ -164,10 +152,7 @@ pub async fn brokers(client: &impl Client) -> Result<Vec<BrokerStatus>> {
 
 /// The groups that are furthest behind, at most `limit`.
 pub async fn slowest_groups(client: &impl Client, limit: i64) -> Result<Vec<GroupStatus>> {
-    let rows = client
-        .query(include_str!("sql/status/groups.sql"), &[&limit])
-        .await
-        .map_err(error::from_postgres)?;
+    let rows = client.query(include_str!("sql/status/groups.sql"), &[&limit]).await.map_err(error::from_postgres)?;
     let group = |row: &tokio_postgres::Row| GroupStatus {
         organization: row.get("organization"),
         group: row.get("consumer_group"),
@@ -181,10 +166,8 @@ pub async fn slowest_groups(client: &impl Client, limit: i64) -> Result<Vec<Grou
 }
 
 pub async fn settings(client: &impl Client) -> Result<Vec<Setting>> {
-    let rows = client
-        .query(include_str!("sql/status/settings.sql"), &[&SETTINGS])
-        .await
-        .map_err(error::from_postgres)?;
+    let rows =
+        client.query(include_str!("sql/status/settings.sql"), &[&SETTINGS]).await.map_err(error::from_postgres)?;
     let setting = |row: &tokio_postgres::Row| Setting {
         name: row.get("name"),
         value: row.get("setting"),

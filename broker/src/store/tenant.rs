@@ -43,8 +43,7 @@ impl Store {
         loop {
             attempts += 1;
             match self.attempt(organization, &work).await {
-                Err(error) if error.reason() == Reason::ConcurrentChange && attempts < ATTEMPTS => {
-                }
+                Err(error) if error.reason() == Reason::ConcurrentChange && attempts < ATTEMPTS => {}
                 outcome => return outcome,
             }
         }
@@ -57,17 +56,9 @@ impl Store {
     {
         // In this order: the tenant's hold on the connection goes before the guard's, also when this future is dropped.
         let (mut open, tenant) = Open::new(self.conn().await?, organization);
-        open.run(&begin(organization))
-            .await
-            .map_err(error::from_postgres)?;
+        open.run(&begin(organization)).await.map_err(error::from_postgres)?;
         let outcome = work(tenant).await;
-        let ended = open
-            .run(if outcome.is_ok() {
-                "commit"
-            } else {
-                "rollback"
-            })
-            .await;
+        let ended = open.run(if outcome.is_ok() { "commit" } else { "rollback" }).await;
         if ended.is_ok() {
             open.give_back();
         }
@@ -94,13 +85,7 @@ struct Open(Option<Arc<Pooled>>);
 impl Open {
     fn new(client: Pooled, organization: OrganizationId) -> (Self, Tenant) {
         let client = Arc::new(client);
-        (
-            Self(Some(client.clone())),
-            Tenant {
-                client,
-                organization,
-            },
-        )
+        (Self(Some(client.clone())), Tenant { client, organization })
     }
 
     async fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {

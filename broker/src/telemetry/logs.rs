@@ -12,11 +12,7 @@ pub fn start(log: &Log) {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match log.format {
         LogFormat::Json => {
-            let json = fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(false);
+            let json = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
             registry.with(json.with_writer(std::io::stderr)).try_init()
         }
         LogFormat::Text => {
@@ -32,13 +28,8 @@ pub fn start(log: &Log) {
 fn log_panic(panic: &panic::PanicHookInfo<'_>) {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
-    let text = text
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "(no message)".to_owned());
-    let place = panic
-        .location()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned());
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = Backtrace::capture();
     metrics_of_panics();
     tracing::error!(panic = text, place, %backtrace, "a panic: this is a bug");

@@ -10,14 +10,10 @@ use std::{sync::LazyLock, time::Duration};
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Upper bounds of histograms of time, in seconds: from an append in memory to a call at its deadline.
-const SECONDS: [f64; 16] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5,
-    1.0, 5.0, 30.0,
-];
+const SECONDS: [f64; 16] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// Upper bounds of histograms of events.
-const EVENTS: [f64; 10] = [
-    1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0,
-];
+const EVENTS: [f64; 10] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];
 
 /// The handles. Names follow Prometheus: unit last, `_total` for counters.
 pub struct Metrics {
@@ -157,42 +153,22 @@ pub fn grpc_seconds(method: &str) -> Histogram {
 fn install() -> PrometheusHandle {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-        .and_then(|builder| {
-            builder.set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), &EVENTS)
-        })
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), &EVENTS))
         .unwrap_or_else(|_| PrometheusBuilder::new());
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
-        tracing::warn!(
-            "metrics are recorded by somebody else in this process; `/metrics` stays empty"
-        );
+        tracing::warn!("metrics are recorded by somebody else in this process; `/metrics` stays empty");
     }
     describe_labelled();
     handle
 }
 
 fn describe_labelled() {
-    metrics::describe_gauge!(
-        "eventflow_group_lag_events",
-        Unit::Count,
-        "Events behind, by stream and group."
-    );
-    metrics::describe_gauge!(
-        "eventflow_group_lag_seconds",
-        Unit::Seconds,
-        "Seconds behind, by stream and group."
-    );
-    metrics::describe_counter!(
-        "eventflow_grpc_requests_total",
-        Unit::Count,
-        "Calls, by method and code."
-    );
-    metrics::describe_histogram!(
-        "eventflow_grpc_seconds",
-        Unit::Seconds,
-        "Time of a whole call, by method."
-    );
+    metrics::describe_gauge!("eventflow_group_lag_events", Unit::Count, "Events behind, by stream and group.");
+    metrics::describe_gauge!("eventflow_group_lag_seconds", Unit::Seconds, "Seconds behind, by stream and group.");
+    metrics::describe_counter!("eventflow_grpc_requests_total", Unit::Count, "Calls, by method and code.");
+    metrics::describe_histogram!("eventflow_grpc_seconds", Unit::Seconds, "Time of a whole call, by method.");
 }
 
 fn count(name: &'static str, unit: Unit, meaning: &'static str) -> Counter {

@@ -123,12 +123,8 @@ async fn a_page_of_events_goes_on_where_it_ended_and_single_events_are_found() {
     let mut token = String::new();
     let mut seen = Vec::new();
     loop {
-        let request = v1::ListEventsRequest {
-            stream: "orders".into(),
-            page_size: 2,
-            page_token: token,
-            ..Default::default()
-        };
+        let request =
+            v1::ListEventsRequest { stream: "orders".into(), page_size: 2, page_token: token, ..Default::default() };
         let page = clients.log.list_events(request).await.expect("a page").into_inner();
         seen.extend(page.events.iter().map(|stored| text(stored.event.as_ref().expect("an event"))));
         token = page.next_page_token;

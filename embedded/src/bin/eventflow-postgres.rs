@@ -48,19 +48,12 @@ fn run(args: Vec<OsString>) -> Result<ExitCode, Box<dyn std::error::Error>> {
         [_, program, args @ ..] => around(program, args, &cluster.connection_url())?,
         _ => until_input_closes(&cluster.connection_url())?,
     };
-    cluster.stop(if throwaway {
-        Stop::Immediate
-    } else {
-        Stop::Fast
-    })?;
+    cluster.stop(if throwaway { Stop::Immediate } else { Stop::Fast })?;
     Ok(code)
 }
 
 fn around(program: &OsString, args: &[OsString], url: &str) -> std::io::Result<ExitCode> {
-    let status = Command::new(program)
-        .args(args)
-        .env("EVENTFLOW_TEST_DATABASE_URL", url)
-        .status()?;
+    let status = Command::new(program).args(args).env("EVENTFLOW_TEST_DATABASE_URL", url).status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(1)))
 }

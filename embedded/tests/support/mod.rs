@@ -15,11 +15,7 @@ use tempfile::TempDir;
 
 pub fn scratch() -> TempDir {
     let open = Permissions::from_mode(0o755);
-    tempfile::Builder::new()
-        .prefix("eventflow-")
-        .permissions(open)
-        .tempdir()
-        .unwrap()
+    tempfile::Builder::new().prefix("eventflow-").permissions(open).tempdir().unwrap()
 }
 
 pub fn options(dir: &Path) -> Options {
@@ -39,10 +35,7 @@ pub fn query(connection: &Connection, sql: &str) -> Result<String, String> {
 
 pub fn query_url(url: &str, sql: &str) -> Result<String, String> {
     let psql = search().find().unwrap().program("psql");
-    let output = Command::new(psql)
-        .args(["-XAtq", "-c", sql, url])
-        .output()
-        .unwrap();
+    let output = Command::new(psql).args(["-XAtq", "-c", sql, url]).output().unwrap();
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
     } else {

@@ -59,10 +59,7 @@ impl Opening {
         }
         from.read_exact(&mut bytes[1..]).await?;
         read_body(from, &mut bytes, 0).await?;
-        let code = bytes
-            .get(4..8)
-            .and_then(|code| code.try_into().ok())
-            .map(u32::from_be_bytes);
+        let code = bytes.get(4..8).and_then(|code| code.try_into().ok()).map(u32::from_be_bytes);
         Ok(Some(match code {
             Some(SSL_REQUEST | GSS_REQUEST) => Opening::Encryption,
             Some(CANCEL_REQUEST) => Opening::Cancel(bytes),
@@ -72,11 +69,7 @@ impl Opening {
 }
 
 /// Reads what the length at `offset` announces; the length counts itself.
-async fn read_body(
-    from: &mut (impl AsyncRead + Unpin),
-    bytes: &mut Vec<u8>,
-    offset: usize,
-) -> Result<()> {
+async fn read_body(from: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>, offset: usize) -> Result<()> {
     let mut length = [0; 4];
     length.copy_from_slice(&bytes[offset..offset + 4]);
     let length = u32::from_be_bytes(length) as usize;
@@ -90,10 +83,7 @@ async fn read_body(
 
 /// The text up to the next zero, and what follows it.
 pub(super) fn text(body: &[u8]) -> (String, &[u8]) {
-    let end = body
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(body.len());
+    let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
     let text = String::from_utf8_lossy(&body[..end]).into_owned();
     (text, body.get(end + 1..).unwrap_or_default())
 }

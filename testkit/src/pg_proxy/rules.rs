@@ -59,10 +59,7 @@ impl Match {
     }
 
     fn first(subject: Subject) -> Match {
-        Match {
-            subject,
-            occurrence: Occurrence::Nth(1),
-        }
+        Match { subject, occurrence: Occurrence::Nth(1) }
     }
 
     fn is_about(&self, execution: &Execution) -> bool {
@@ -236,27 +233,15 @@ mod tests {
     use super::*;
 
     fn execution(sql: &str) -> Execution {
-        Execution {
-            statement: Some("s1".into()),
-            sql: sql.into(),
-        }
+        Execution { statement: Some("s1".into()), sql: sql.into() }
     }
 
     #[test]
     fn the_nth_execution_is_hit_once() {
         let rules = Rules::default();
-        rules.add(
-            Match::sql_contains("Append_v1").nth(2),
-            Step::BeforeReply,
-            Action::Cut,
-        );
+        rules.add(Match::sql_contains("Append_v1").nth(2), Step::BeforeReply, Action::Cut);
         let mut hits = Vec::new();
-        for sql in [
-            "select append_v1()",
-            "begin",
-            "SELECT APPEND_V1()",
-            "select append_v1()",
-        ] {
+        for sql in ["select append_v1()", "begin", "SELECT APPEND_V1()", "select append_v1()"] {
             hits.push(rules.hit_by(&execution(sql)).len());
         }
         assert_eq!(hits, [0, 0, 1, 0]);

@@ -3,9 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 
 use super::Shared;
@@ -114,11 +112,7 @@ async fn proxy(mut client: TcpStream, upstream: Upstream, shared: &Shared) {
 }
 
 /// Answers requests for encryption and forwards a cancellation. Returns what starts the session.
-async fn open_session(
-    client: &mut TcpStream,
-    upstream: &Upstream,
-    shared: &Shared,
-) -> io::Result<Option<Vec<u8>>> {
+async fn open_session(client: &mut TcpStream, upstream: &Upstream, shared: &Shared) -> io::Result<Option<Vec<u8>>> {
     loop {
         match Opening::read(client).await? {
             None => return Ok(None),
@@ -202,11 +196,7 @@ async fn pump_answers(
 }
 
 /// Counts and follows a request. Returns the rules that it sets off, and whether it ends a cycle.
-fn take_request(
-    frame: &Frame,
-    session: &Mutex<Session>,
-    shared: &Shared,
-) -> (Vec<Arc<RuleState>>, bool) {
+fn take_request(frame: &Frame, session: &Mutex<Session>, shared: &Shared) -> (Vec<Arc<RuleState>>, bool) {
     let mut session = locked(session);
     let (cycle, request) = session.tracker.frontend(frame);
     let taken = match request {
@@ -219,9 +209,7 @@ fn take_request(
             (hits, alone)
         }
     };
-    shared
-        .counts
-        .send_modify(|counts| counts.frontend(frame.kind()));
+    shared.counts.send_modify(|counts| counts.frontend(frame.kind()));
     taken
 }
 
@@ -234,9 +222,7 @@ enum Answer {
 }
 
 fn take_answer(frame: &Frame, session: &Mutex<Session>, shared: &Shared) -> Answer {
-    shared
-        .counts
-        .send_modify(|counts| counts.backend(frame.kind()));
+    shared.counts.send_modify(|counts| counts.backend(frame.kind()));
     let mut session = locked(session);
     match session.tracker.backend(frame) {
         None => Answer::Forward,
@@ -247,11 +233,7 @@ fn take_answer(frame: &Frame, session: &Mutex<Session>, shared: &Shared) -> Answ
 }
 
 /// Does what the rules of this step say, once everything before them is on its way.
-async fn act(
-    step: Step,
-    rules: &[Arc<RuleState>],
-    to: &mut (impl AsyncWrite + Unpin),
-) -> Result<(), Stopped> {
+async fn act(step: Step, rules: &[Arc<RuleState>], to: &mut (impl AsyncWrite + Unpin)) -> Result<(), Stopped> {
     for rule in rules.iter().filter(|rule| rule.step == step) {
         to.flush().await?;
         rule.act().await?;

@@ -48,20 +48,11 @@ impl Tracker {
                 self.portals.insert(portal, text(rest).0);
                 Request::Other
             }
-            b'E' => Request::Execution {
-                execution: self.execution(&text(frame.body()).0),
-                alone: false,
-            },
+            b'E' => Request::Execution { execution: self.execution(&text(frame.body()).0), alone: false },
             b'Q' => {
                 self.end_cycle(true);
                 let (sql, _) = text(frame.body());
-                Request::Execution {
-                    execution: Execution {
-                        statement: None,
-                        sql,
-                    },
-                    alone: true,
-                }
+                Request::Execution { execution: Execution { statement: None, sql }, alone: true }
             }
             b'S' => {
                 self.end_cycle(false);
@@ -78,10 +69,7 @@ impl Tracker {
 
     /// Takes in a message of the server. Returns the cycle that it answers; `None` before the session is ready.
     pub(super) fn backend(&mut self, frame: &Frame) -> Option<u64> {
-        let cycle = self
-            .outstanding
-            .front()
-            .map_or(self.next_cycle, |(cycle, _)| *cycle);
+        let cycle = self.outstanding.front().map_or(self.next_cycle, |(cycle, _)| *cycle);
         let started = self.started;
         match frame.kind() {
             b'Z' => {
@@ -99,10 +87,7 @@ impl Tracker {
 
     fn execution(&self, portal: &str) -> Execution {
         let statement = self.portals.get(portal).cloned().unwrap_or_default();
-        Execution {
-            sql: self.statements.get(&statement).cloned().unwrap_or_default(),
-            statement: Some(statement),
-        }
+        Execution { sql: self.statements.get(&statement).cloned().unwrap_or_default(), statement: Some(statement) }
     }
 
     fn end_cycle(&mut self, simple: bool) {
@@ -147,14 +132,8 @@ mod tests {
         tracker.frontend(&frame(b'S', b""));
         tracker.frontend(&frame(b'B', b"\0s1\0\0\0\0\0\0\0"));
         let (cycle, request) = tracker.frontend(&frame(b'E', b"\0\0\0\0\0"));
-        let expected = Execution {
-            statement: Some("s1".into()),
-            sql: "select append_v1($1)".into(),
-        };
-        let execution = Request::Execution {
-            execution: expected,
-            alone: false,
-        };
+        let expected = Execution { statement: Some("s1".into()), sql: "select append_v1($1)".into() };
+        let execution = Request::Execution { execution: expected, alone: false };
         assert_eq!((cycle, request), (1, execution));
     }
 
@@ -164,10 +143,7 @@ mod tests {
         tracker.frontend(&frame(b'S', b""));
         tracker.frontend(&frame(b'Q', b"select 1\0"));
         tracker.frontend(&frame(b'E', b"\0\0\0\0\0"));
-        let answers: Vec<_> = b"1ZDCZ2C"
-            .iter()
-            .map(|kind| tracker.backend(&frame(*kind, b"I")))
-            .collect();
+        let answers: Vec<_> = b"1ZDCZ2C".iter().map(|kind| tracker.backend(&frame(*kind, b"I"))).collect();
         assert_eq!(answers, [0, 0, 1, 1, 1, 2, 2].map(Some));
     }
 

@@ -55,9 +55,7 @@ pub(super) async fn run(client: TcpStream, upstream: Upstream, shared: Arc<Share
         end = ended_by_hand(open.number, &shared) => end,
     };
     if !matches!(end, End::Itself) {
-        shared
-            .counters
-            .send_modify(|counters| counters.ended_by_proxy += 1);
+        shared.counters.send_modify(|counters| counters.ended_by_proxy += 1);
     }
     if matches!(end, End::Reset) {
         let _ = client.set_zero_linger();
@@ -73,10 +71,7 @@ struct Open<'a> {
 
 impl<'a> Open<'a> {
     fn new(shared: &'a Shared) -> Open<'a> {
-        Open {
-            shared,
-            number: shared.opened(),
-        }
+        Open { shared, number: shared.opened() }
     }
 }
 
@@ -102,11 +97,7 @@ async fn lane(
     shared: &Shared,
 ) -> Result<(), End> {
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-    tokio::try_join!(
-        read(direction, from, sender, shared),
-        write(direction, to, receiver, shared),
-    )
-    .map(|_| ())
+    tokio::try_join!(read(direction, from, sender, shared), write(direction, to, receiver, shared),).map(|_| ())
 }
 
 async fn read(
@@ -163,16 +154,12 @@ async fn write(
 /// Waits while the lane is stalled.
 async fn flowing(direction: Direction, faults: &mut watch::Receiver<Faults>) {
     // The proxy is gone when this fails, and the connection with it.
-    let _ = faults
-        .wait_for(|faults| !faults.lane(direction).stalled)
-        .await;
+    let _ = faults.wait_for(|faults| !faults.lane(direction).stalled).await;
 }
 
 fn step_bytes(bytes_per_second: u64) -> usize {
     let steps_per_second = 1_000 / THROTTLE_STEP.as_millis() as u64;
-    usize::try_from(bytes_per_second / steps_per_second)
-        .unwrap_or(CHUNK_BYTES)
-        .clamp(1, CHUNK_BYTES)
+    usize::try_from(bytes_per_second / steps_per_second).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES)
 }
 
 fn broke(_: io::Error) -> End {

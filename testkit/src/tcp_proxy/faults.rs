@@ -98,10 +98,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(seed: u64) -> Shared {
-        let counters = Counters {
-            listening: true,
-            ..Counters::default()
-        };
+        let counters = Counters { listening: true, ..Counters::default() };
         Shared {
             faults: watch::Sender::new(Faults::default()),
             counters: watch::Sender::new(counters),
@@ -147,8 +144,7 @@ impl Shared {
     }
 
     pub(super) fn closed(&self, number: u64) {
-        self.counters
-            .send_modify(|counters| self.count_open(counters, |open| open.remove(&number)));
+        self.counters.send_modify(|counters| self.count_open(counters, |open| open.remove(&number)));
     }
 
     fn count_open(&self, counters: &mut Counters, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) {

@@ -28,10 +28,7 @@ impl Port {
     /// A free port, listened on at once.
     pub(crate) fn reserve() -> Port {
         let reserved = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).and_then(|placeholder| {
-            let mut port = Port {
-                placeholder,
-                listener: None,
-            };
+            let mut port = Port { placeholder, listener: None };
             port.open()?;
             Ok(port)
         });
@@ -40,9 +37,7 @@ impl Port {
 
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.placeholder
-            .local_addr()
-            .unwrap_or_else(|error| panic!("a bound socket has no address: {error}"))
+        self.placeholder.local_addr().unwrap_or_else(|error| panic!("a bound socket has no address: {error}"))
     }
 
     /// The next client. While the port is closed, for ever.
@@ -85,9 +80,7 @@ pub(super) async fn run(mut port: Port, upstream: Upstream, shared: Arc<Shared>)
         } else if let Err(error) = port.open() {
             panic!("the proxy could not listen again: {error}");
         }
-        shared
-            .counters
-            .send_modify(|counters| counters.listening = !refusing);
+        shared.counters.send_modify(|counters| counters.listening = !refusing);
         tokio::select! {
             client = port.accept() => {
                 // A client that is gone before it was accepted is no event.

@@ -47,15 +47,9 @@ impl TcpProxy {
     /// The same, with a seed for what is random.
     pub fn start_seeded(upstream: impl Into<Upstream>, seed: u64) -> TcpProxy {
         let port = Port::reserve();
-        let handle = ProxyHandle {
-            address: port.address(),
-            shared: Arc::new(Shared::new(seed)),
-        };
+        let handle = ProxyHandle { address: port.address(), shared: Arc::new(Shared::new(seed)) };
         let accepting = listen::run(port, upstream.into(), Arc::clone(&handle.shared));
-        TcpProxy {
-            handle,
-            accepting: tokio::spawn(accepting),
-        }
+        TcpProxy { handle, accepting: tokio::spawn(accepting) }
     }
 
     /// A handle that can be given away.
@@ -130,17 +124,13 @@ impl ProxyHandle {
 
     /// Makes the kernel refuse new connections; returns when it does. Open ones stay. The port stays ours.
     pub async fn refuse_new(&self) {
-        self.shared
-            .faults
-            .send_modify(|faults| faults.refusing = true);
+        self.shared.faults.send_modify(|faults| faults.refusing = true);
         self.wait_for(|counters| !counters.listening).await;
     }
 
     /// Accepts new connections again; returns when it does.
     pub async fn accept_new(&self) {
-        self.shared
-            .faults
-            .send_modify(|faults| faults.refusing = false);
+        self.shared.faults.send_modify(|faults| faults.refusing = false);
         self.wait_for(|counters| counters.listening).await;
     }
 
@@ -170,9 +160,7 @@ impl ProxyHandle {
     }
 
     fn lane(&self, direction: Direction, change: impl FnOnce(&mut Lane)) {
-        self.shared
-            .faults
-            .send_modify(|faults| change(faults.lane_mut(direction)));
+        self.shared.faults.send_modify(|faults| change(faults.lane_mut(direction)));
     }
 
     async fn end_all(&self, mark: impl FnOnce(&mut Faults)) {
@@ -182,7 +170,6 @@ impl ProxyHandle {
             mark(faults);
             faults.limit_marks(next);
         });
-        self.wait_for(|counters| counters.oldest_open.is_none_or(|oldest| oldest >= next))
-            .await;
+        self.wait_for(|counters| counters.oldest_open.is_none_or(|oldest| oldest >= next)).await;
     }
 }

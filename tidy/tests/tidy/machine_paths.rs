@@ -3,30 +3,14 @@
 use crate::sources::{Finding, SourceFile};
 
 /// Directories that only some machines have at their root.
-const ROOTS: &[&str] = &[
-    "home",
-    "root",
-    "Users",
-    "work",
-    "farm",
-    "workspace",
-    "workspaces",
-    "builds",
-    "mnt",
-    "media",
-    "data",
-];
+const ROOTS: &[&str] =
+    &["home", "root", "Users", "work", "farm", "workspace", "workspaces", "builds", "mnt", "media", "data"];
 
 pub fn check(file: &SourceFile) -> Vec<Finding> {
-    let fix =
-        "write the path from the repository's root, or take it from the environment or an argument";
+    let fix = "write the path from the repository's root, or take it from the environment or an argument";
     let hits = file.lines().filter_map(|(line, text)| {
         let root = ROOTS.iter().find(|root| names_root(text, root))?;
-        Some(file.finding(
-            line,
-            format!("a path under `{}{root}` of some machine", '/'),
-            fix,
-        ))
+        Some(file.finding(line, format!("a path under `{}{root}` of some machine", '/'), fix))
     });
     hits.collect()
 }
@@ -49,15 +33,8 @@ fn names_root(text: &str, root: &str) -> bool {
 #[test]
 fn a_path_of_a_machine_is_refused() {
     let path = ["", "home", "ada", "eventflow"].join("/");
-    assert_eq!(
-        check(&SourceFile::new("README.md", &format!("\ncd {path}"))).len(),
-        1
-    );
+    assert_eq!(check(&SourceFile::new("README.md", &format!("\ncd {path}"))).len(), 1);
     assert!(
-        check(&SourceFile::new(
-            "README.md",
-            "see docs/home/page.md, $DIR/work/x and /var/lib/eventflow/"
-        ))
-        .is_empty()
+        check(&SourceFile::new("README.md", "see docs/home/page.md, $DIR/work/x and /var/lib/eventflow/")).is_empty()
     );
 }

@@ -21,22 +21,9 @@ use sources::{Finding, SourceFile, repository_files};
 
 fn no_findings(rule: fn(&SourceFile) -> Vec<Finding>) {
     let files = repository_files();
-    assert!(
-        files.len() > 20,
-        "only {} files found: the walk is broken",
-        files.len()
-    );
-    let findings: Vec<String> = files
-        .iter()
-        .flat_map(rule)
-        .map(|finding| finding.to_string())
-        .collect();
-    assert!(
-        findings.is_empty(),
-        "{} findings:\n\n{}\n",
-        findings.len(),
-        findings.join("\n")
-    );
+    assert!(files.len() > 20, "only {} files found: the walk is broken", files.len());
+    let findings: Vec<String> = files.iter().flat_map(rule).map(|finding| finding.to_string()).collect();
+    assert!(findings.is_empty(), "{} findings:\n\n{}\n", findings.len(), findings.join("\n"));
 }
 
 #[test]

@@ -23,16 +23,9 @@ pub fn mask(source: &str) -> Masked {
             Some((length, is_string)) => {
                 if is_string {
                     let line = masked.code.matches('\n').count() + 1;
-                    masked.literals.push(Literal {
-                        line,
-                        text: rest[..length].to_owned(),
-                    });
+                    masked.literals.push(Literal { line, text: rest[..length].to_owned() });
                 }
-                masked.code.extend(
-                    rest[..length]
-                        .chars()
-                        .map(|c| if c == '\n' { '\n' } else { ' ' }),
-                );
+                masked.code.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
                 length
             }
             None => {
@@ -57,18 +50,10 @@ fn opaque_length(rest: &str, after_word: bool) -> Option<(usize, bool)> {
     if rest.starts_with('\'') {
         return char_length(rest).map(|length| (length, false));
     }
-    let prefixes: &[&str] = if after_word {
-        &[""]
-    } else {
-        &["", "b", "c", "r", "br", "cr"]
-    };
+    let prefixes: &[&str] = if after_word { &[""] } else { &["", "b", "c", "r", "br", "cr"] };
     prefixes.iter().find_map(|prefix| {
         let literal = rest.strip_prefix(prefix)?;
-        let length = if prefix.ends_with('r') {
-            raw_string_length(literal)
-        } else {
-            string_length(literal)
-        };
+        let length = if prefix.ends_with('r') { raw_string_length(literal) } else { string_length(literal) };
         length.map(|length| (prefix.len() + length, true))
     })
 }
@@ -101,9 +86,7 @@ fn char_length(rest: &str) -> Option<usize> {
         return Some(1 + 2 + closing + 1);
     }
     let character = inner.chars().next()?;
-    inner[character.len_utf8()..]
-        .starts_with('\'')
-        .then_some(1 + character.len_utf8() + 1)
+    inner[character.len_utf8()..].starts_with('\'').then_some(1 + character.len_utf8() + 1)
 }
 
 fn string_length(rest: &str) -> Option<usize> {
@@ -124,29 +107,16 @@ fn raw_string_length(rest: &str) -> Option<usize> {
     let hashes = rest.len() - rest.trim_start_matches('#').len();
     let inner = rest[hashes..].strip_prefix('"')?;
     let closing = format!("\"{}", "#".repeat(hashes));
-    let end = inner
-        .find(&closing)
-        .map_or(rest.len(), |at| hashes + 1 + at + closing.len());
+    let end = inner.find(&closing).map_or(rest.len(), |at| hashes + 1 + at + closing.len());
     Some(end)
 }
 
 #[test]
 fn comments_and_literals_are_blank_and_lines_stay() {
-    let source =
-        "a /* x /* y */ z\n */ b // c\nd(\"e\\\" {\", 'f', '\\'', r#\"g\"h\"#) <'k> br\"l\"";
+    let source = "a /* x /* y */ z\n */ b // c\nd(\"e\\\" {\", 'f', '\\'', r#\"g\"h\"#) <'k> br\"l\"";
     let masked = mask(source);
-    assert_eq!(
-        masked.code.split_whitespace().collect::<Vec<_>>(),
-        ["a", "b", "d(", ",", ",", ",", ")", "<'k>"]
-    );
+    assert_eq!(masked.code.split_whitespace().collect::<Vec<_>>(), ["a", "b", "d(", ",", ",", ",", ")", "<'k>"]);
     assert_eq!(masked.code.lines().count(), 3);
-    let literals: Vec<_> = masked
-        .literals
-        .iter()
-        .map(|l| (l.line, l.text.as_str()))
-        .collect();
-    assert_eq!(
-        literals,
-        [(3, "\"e\\\" {\""), (3, "r#\"g\"h\"#"), (3, "br\"l\"")]
-    );
+    let literals: Vec<_> = masked.literals.iter().map(|l| (l.line, l.text.as_str())).collect();
+    assert_eq!(literals, [(3, "\"e\\\" {\""), (3, "r#\"g\"h\"#"), (3, "br\"l\"")]);
 }

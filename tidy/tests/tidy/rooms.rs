@@ -28,80 +28,34 @@ const ROOMS: &[(&str, &str)] = &[
     // Services.
     ("identity", "domain store telemetry handles"),
     ("catalogue", "domain store identity telemetry handles"),
-    (
-        "publish",
-        "domain store tail limits identity catalogue telemetry handles",
-    ),
-    (
-        "groups",
-        "domain store identity catalogue telemetry handles",
-    ),
-    (
-        "delivery",
-        "domain store tail limits identity catalogue groups telemetry handles",
-    ),
-    (
-        "jobs",
-        "domain store tail catalogue groups publish telemetry handles",
-    ),
+    ("publish", "domain store tail limits identity catalogue telemetry handles"),
+    ("groups", "domain store identity catalogue telemetry handles"),
+    ("delivery", "domain store tail limits identity catalogue groups telemetry handles"),
+    ("jobs", "domain store tail catalogue groups publish telemetry handles"),
     // Transport: thin, and never storage.
-    (
-        "grpc",
-        "domain identity limits catalogue publish groups delivery telemetry config handles",
-    ),
+    ("grpc", "domain identity limits catalogue publish groups delivery telemetry config handles"),
     ("http", "domain telemetry config handles"),
     // What holds it together.
     ("telemetry", "domain config"),
     ("config", "domain"),
-    (
-        "runtime",
-        "domain store tail limits identity catalogue publish groups delivery jobs grpc http telemetry config",
-    ),
+    ("runtime", "domain store tail limits identity catalogue publish groups delivery jobs grpc http telemetry config"),
 ];
 
 /// Crates, or parts of one, that only some rooms may name, and why.
 const CRATES: &[(&str, &str, &str)] = &[
-    (
-        "tonic",
-        "grpc runtime",
-        "wire types stop at the `grpc` room",
-    ),
+    ("tonic", "grpc runtime", "wire types stop at the `grpc` room"),
     ("tonic_types", "grpc", "wire types stop at the `grpc` room"),
     ("prost", "grpc", "wire types stop at the `grpc` room"),
     ("prost_types", "grpc", "wire types stop at the `grpc` room"),
-    (
-        "eventflow_proto::v1",
-        "grpc",
-        "wire types stop at `grpc/convert`",
-    ),
-    (
-        "tokio_postgres",
-        "store runtime",
-        "only the `store` room talks to Postgres",
-    ),
-    (
-        "deadpool_postgres",
-        "store runtime",
-        "only the `store` room talks to Postgres",
-    ),
-    (
-        "postgres_types",
-        "store",
-        "only the `store` room talks to Postgres",
-    ),
+    ("eventflow_proto::v1", "grpc", "wire types stop at `grpc/convert`"),
+    ("tokio_postgres", "store runtime", "only the `store` room talks to Postgres"),
+    ("deadpool_postgres", "store runtime", "only the `store` room talks to Postgres"),
+    ("postgres_types", "store", "only the `store` room talks to Postgres"),
 ];
 
 /// `domain` is pure: no tasks, no I/O, no clock.
-const NEVER_IN_DOMAIN: &[&str] = &[
-    "tokio",
-    "hyper",
-    "axum",
-    "metrics",
-    "std::fs",
-    "std::net",
-    "std::time::Instant",
-    "std::time::SystemTime",
-];
+const NEVER_IN_DOMAIN: &[&str] =
+    &["tokio", "hyper", "axum", "metrics", "std::fs", "std::net", "std::time::Instant", "std::time::SystemTime"];
 
 pub fn check(file: &SourceFile) -> Vec<Finding> {
     let Some(room) = room_of(&file.path) else {
@@ -129,18 +83,10 @@ pub fn check(file: &SourceFile) -> Vec<Finding> {
     }
     if room == "domain" {
         let fix = "keep `domain` pure (no tasks, no I/O, no clock): take the value as an argument";
-        findings.extend(
-            NEVER_IN_DOMAIN
-                .iter()
-                .flat_map(|name| named(file, name, fix)),
-        );
+        findings.extend(NEVER_IN_DOMAIN.iter().flat_map(|name| named(file, name, fix)));
     }
     if let Some(at) = file.masked.code.find("super::super::") {
-        findings.push(file.finding(
-            file.line_of(at),
-            "a path climbs two floors",
-            "write it from `crate::`",
-        ));
+        findings.push(file.finding(file.line_of(at), "a path climbs two floors", "write it from `crate::`"));
     }
     findings
 }
@@ -162,25 +108,13 @@ fn room_of(path: &str) -> Option<&str> {
 /// end may: they check one room's values against another's.
 fn named(file: &SourceFile, name: &str, fix: &str) -> Vec<Finding> {
     let (first, inner) = name.split_once("::").unwrap_or((name, ""));
-    let product = file
-        .masked
-        .code
-        .split("#[cfg(test)]")
-        .next()
-        .unwrap_or_default();
-    let hits = paths_from(product, first)
-        .into_iter()
-        .filter(|(_, path)| within(path, inner));
-    hits.map(|(at, _)| file.finding(file.line_of(at), format!("`{name}` is used here"), fix))
-        .collect()
+    let product = file.masked.code.split("#[cfg(test)]").next().unwrap_or_default();
+    let hits = paths_from(product, first).into_iter().filter(|(_, path)| within(path, inner));
+    hits.map(|(at, _)| file.finding(file.line_of(at), format!("`{name}` is used here"), fix)).collect()
 }
 
 fn within(path: &str, part: &str) -> bool {
-    part.is_empty()
-        || path == part
-        || path
-            .strip_prefix(part)
-            .is_some_and(|rest| rest.starts_with("::"))
+    part.is_empty() || path == part || path.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
 }
 
 /// Every path that starts with `first::` in the code, without `first`, groups taken apart.
@@ -215,9 +149,7 @@ fn expand<'a>(tree: &'a str, prefix: &str, paths: &mut Vec<String>) -> &'a str {
             rest = rest[end..].strip_prefix(',').unwrap_or(&rest[end..]);
         }
     }
-    let end = tree
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(tree.len());
+    let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tree.len());
     let (name, rest) = tree.split_at(end);
     let path = match (prefix, name) {
         (_, "self" | "") => prefix.to_owned(),
@@ -245,16 +177,12 @@ mod tests {
     use super::*;
 
     fn findings(path: &str, text: &str) -> Vec<String> {
-        check(&SourceFile::new(path, text))
-            .into_iter()
-            .map(|f| format!("{} {}", f.place, f.what))
-            .collect()
+        check(&SourceFile::new(path, text)).into_iter().map(|f| format!("{} {}", f.place, f.what)).collect()
     }
 
     #[test]
     fn a_room_may_not_import_what_the_table_does_not_allow() {
-        let text =
-            "use crate::{domain::Event, store::{self, log}};\nfn f() { crate::grpc::serve() }\n";
+        let text = "use crate::{domain::Event, store::{self, log}};\nfn f() { crate::grpc::serve() }\n";
         assert_eq!(
             findings("broker/src/tail/cache.rs", text),
             [
@@ -267,58 +195,24 @@ mod tests {
 
     #[test]
     fn a_room_may_import_itself_its_row_and_parts_of_a_room() {
-        let text = "use crate::publish::Lane;\nuse crate::domain::Event as E;\nuse crate::runtime::{clock, tasks::Tasks};\n";
+        let text =
+            "use crate::publish::Lane;\nuse crate::domain::Event as E;\nuse crate::runtime::{clock, tasks::Tasks};\n";
         assert!(findings("broker/src/publish/lane.rs", text).is_empty());
-        assert_eq!(
-            findings("broker/src/publish/lane.rs", "use crate::runtime::App;").len(),
-            1
-        );
+        assert_eq!(findings("broker/src/publish/lane.rs", "use crate::runtime::App;").len(), 1);
     }
 
     #[test]
     fn words_in_comments_and_strings_are_no_imports() {
-        assert!(
-            findings(
-                "broker/src/tail/mod.rs",
-                "// crate::store\nconst S: &str = \"crate::store\";"
-            )
-            .is_empty()
-        );
+        assert!(findings("broker/src/tail/mod.rs", "// crate::store\nconst S: &str = \"crate::store\";").is_empty());
     }
 
     #[test]
     fn wire_types_postgres_and_clocks_stay_where_they_belong() {
-        assert_eq!(
-            findings("broker/src/groups/mod.rs", "use tonic::Status;").len(),
-            1
-        );
-        assert_eq!(
-            findings(
-                "broker/src/delivery/mod.rs",
-                "use eventflow_proto::{limits, v1::Event};"
-            )
-            .len(),
-            1
-        );
-        assert!(
-            findings(
-                "broker/src/domain/mod.rs",
-                "pub use eventflow_proto::limits;"
-            )
-            .is_empty()
-        );
-        assert_eq!(
-            findings(
-                "broker/src/domain/lease.rs",
-                "fn f() { std::time::Instant::now(); }"
-            )
-            .len(),
-            1
-        );
-        assert_eq!(
-            findings("broker/src/publish/lane.rs", "use tokio_postgres::Client;").len(),
-            1
-        );
+        assert_eq!(findings("broker/src/groups/mod.rs", "use tonic::Status;").len(), 1);
+        assert_eq!(findings("broker/src/delivery/mod.rs", "use eventflow_proto::{limits, v1::Event};").len(), 1);
+        assert!(findings("broker/src/domain/mod.rs", "pub use eventflow_proto::limits;").is_empty());
+        assert_eq!(findings("broker/src/domain/lease.rs", "fn f() { std::time::Instant::now(); }").len(), 1);
+        assert_eq!(findings("broker/src/publish/lane.rs", "use tokio_postgres::Client;").len(), 1);
     }
 
     #[test]

@@ -17,9 +17,7 @@ const FILE_LINES_MAX: &[(&str, usize)] = &[
 pub fn check(file: &SourceFile) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lines = file.text.lines().count();
-    let budget = FILE_LINES_MAX
-        .iter()
-        .find(|(prefix, _)| file.path.starts_with(prefix));
+    let budget = FILE_LINES_MAX.iter().find(|(prefix, _)| file.path.starts_with(prefix));
     if let Some((_, max)) = budget.filter(|(_, max)| lines > *max) {
         findings.push(file.finding(
             *max,
@@ -45,20 +43,13 @@ struct Function<'a> {
 
 fn functions(code: &str) -> Vec<Function<'_>> {
     let starts = code.match_indices("fn ").map(|(at, _)| at);
-    let words =
-        starts.filter(|at| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+    let words = starts.filter(|at| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
     words
         .filter_map(|start| {
-            let name = code[start + 3..]
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()?;
+            let name = code[start + 3..].split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
             let body = start + body_start(&code[start..])?;
             let end = body + matching_brace(&code[body..]);
-            (!name.is_empty()).then(|| Function {
-                name,
-                start,
-                lines: code[start..end].matches('\n').count() + 1,
-            })
+            (!name.is_empty()).then(|| Function { name, start, lines: code[start..end].matches('\n').count() + 1 })
         })
         .collect()
 }
@@ -110,22 +101,13 @@ mod tests {
         assert!(check(&function_of(70)).is_empty());
         let findings = check(&function_of(71));
         assert_eq!(findings.len(), 1);
-        assert_eq!(
-            (findings[0].place.as_str(), findings[0].what.as_str()),
-            ("cli/src/main.rs:2", "`f` has 71 lines")
-        );
+        assert_eq!((findings[0].place.as_str(), findings[0].what.as_str()), ("cli/src/main.rs:2", "`f` has 71 lines"));
     }
 
     #[test]
     fn a_file_over_its_limit_is_refused() {
         assert!(check(&SourceFile::new("broker/src/lib.rs", &"\n".repeat(500))).is_empty());
-        assert_eq!(
-            check(&SourceFile::new("broker/src/lib.rs", &"\n".repeat(501))).len(),
-            1
-        );
-        assert_eq!(
-            check(&SourceFile::new("docs/adr/001-x.md", &"\n".repeat(81))).len(),
-            1
-        );
+        assert_eq!(check(&SourceFile::new("broker/src/lib.rs", &"\n".repeat(501))).len(), 1);
+        assert_eq!(check(&SourceFile::new("docs/adr/001-x.md", &"\n".repeat(81))).len(), 1);
     }
 }

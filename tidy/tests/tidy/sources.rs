@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::mask::{Masked, mask};
 
-const EXTENSIONS: &[&str] = &[
-    "rs", "proto", "sql", "toml", "md", "sh", "yaml", "yml", "py", "ts", "tsx", "go", "java",
-];
+const EXTENSIONS: &[&str] = &["rs", "proto", "sql", "toml", "md", "sh", "yaml", "yml", "py", "ts", "tsx", "go", "java"];
 const FILES_WITHOUT_EXTENSION: &[&str] = &["Makefile", ".ci/run"];
 
 pub struct SourceFile {
@@ -21,16 +19,8 @@ pub struct SourceFile {
 
 impl SourceFile {
     pub fn new(path: &str, text: &str) -> SourceFile {
-        let masked = if path.ends_with(".rs") {
-            mask(text)
-        } else {
-            Masked::default()
-        };
-        SourceFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            masked,
-        }
+        let masked = if path.ends_with(".rs") { mask(text) } else { Masked::default() };
+        SourceFile { path: path.to_owned(), text: text.to_owned(), masked }
     }
 
     pub fn is_rust(&self) -> bool {
@@ -38,26 +28,17 @@ impl SourceFile {
     }
 
     pub fn is_test(&self) -> bool {
-        self.path.starts_with("tests/")
-            || self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
+        self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
     /// The lines of the file as written, counted from 1.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// The same lines without comments and literals.
     pub fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.masked
-            .code
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.masked.code.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     pub fn line_of(&self, byte: usize) -> usize {
@@ -65,11 +46,7 @@ impl SourceFile {
     }
 
     pub fn finding(&self, line: usize, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding {
-            place: format!("{}:{line}", self.path),
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Finding { place: format!("{}:{line}", self.path), what: what.into(), fix: fix.into() }
     }
 }
 
@@ -92,20 +69,11 @@ pub fn repository_files() -> Vec<SourceFile> {
     walk(&root, &mut paths);
     paths.sort();
     let read = |path: PathBuf| {
-        let name = path
-            .strip_prefix(&root)
-            .expect("below the root")
-            .to_string_lossy()
-            .replace('\\', "/");
+        let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
         let wanted = FILES_WITHOUT_EXTENSION.contains(&name.as_str())
-            || path
-                .extension()
-                .is_some_and(|e| EXTENSIONS.iter().any(|wanted| e == *wanted));
+            || path.extension().is_some_and(|e| EXTENSIONS.iter().any(|wanted| e == *wanted));
         // A file may vanish between the walk and the read: somebody is editing.
-        wanted
-            .then(|| fs::read_to_string(&path).ok())
-            .flatten()
-            .map(|text| SourceFile::new(&name, &text))
+        wanted.then(|| fs::read_to_string(&path).ok()).flatten().map(|text| SourceFile::new(&name, &text))
     };
     paths.into_iter().filter_map(read).collect()
 }
@@ -124,8 +92,7 @@ fn walk(directory: &Path, paths: &mut Vec<PathBuf>) {
             paths.push(path);
         } else if kind.is_dir() {
             let hidden = name.to_string_lossy().starts_with('.') && name != ".ci";
-            let generated =
-                name == "target" || name == "node_modules" || path.join("CACHEDIR.TAG").exists();
+            let generated = name == "target" || name == "node_modules" || path.join("CACHEDIR.TAG").exists();
             if !hidden && !generated {
                 walk(&path, paths);
             }

@@ -8,14 +8,8 @@ const LEFT_OVERS: &[(&str, &str)] = &[
     ("unimplemented!(", "write it, or leave it out"),
     ("dbg!(", "use `tracing`, or delete it"),
     ("#[ignore", "make the test reliable, or delete it"),
-    (
-        "allow(dead_code)",
-        "delete the code; what only one build uses carries `#[expect(…, reason = …)]`",
-    ),
-    (
-        "allow(unused",
-        "delete what is unused; what only one build uses carries `#[expect(…, reason = …)]`",
-    ),
+    ("allow(dead_code)", "delete the code; what only one build uses carries `#[expect(…, reason = …)]`"),
+    ("allow(unused", "delete what is unused; what only one build uses carries `#[expect(…, reason = …)]`"),
 ];
 
 const OTHER_WORD: &str = "topic";
@@ -56,13 +50,7 @@ fn other_words(file: &SourceFile) -> Vec<Finding> {
     let ours = file.lines().map(|(line, text)| (line, text.to_lowercase()));
     let theirs = ours.filter(|(_, text)| has_other_word(text) && !text.contains("kafka"));
     theirs
-        .map(|(line, _)| {
-            file.finding(
-                line,
-                format!("`{OTHER_WORD}` is a word of other products"),
-                "say `stream`",
-            )
-        })
+        .map(|(line, _)| file.finding(line, format!("`{OTHER_WORD}` is a word of other products"), "say `stream`"))
         .collect()
 }
 
@@ -89,9 +77,7 @@ fn bare_promises(file: &SourceFile) -> Vec<Finding> {
                     .trim_start_matches(|c: char| "/*!#-> ".contains(c))
                     .to_lowercase();
             }
-            if !PROMISES_KEPT.iter().any(|kept| after.starts_with(kept))
-                && !is_plain_english(line, at)
-            {
+            if !PROMISES_KEPT.iter().any(|kept| after.starts_with(kept)) && !is_plain_english(line, at) {
                 let fix = "promise `exactly-once append` or `exactly-once effects`, and at-least-once delivery";
                 findings.push(file.finding(index + 1, format!("a bare `{BARE_PROMISE}`"), fix));
             }
@@ -102,19 +88,14 @@ fn bare_promises(file: &SourceFile) -> Vec<Finding> {
 
 /// "Called exactly once" is English; with a hyphen, or as the object of a promise, it is marketing.
 fn is_plain_english(line: &str, at: usize) -> bool {
-    line.get(at..at + BARE_PROMISE.len())
-        .is_some_and(|words| words == "exactly once")
+    line.get(at..at + BARE_PROMISE.len()).is_some_and(|words| words == "exactly once")
 }
 
 fn sleeps(file: &SourceFile) -> Vec<Finding> {
-    let slept = file
-        .code_lines()
-        .filter(|(line, code)| code.contains("sleep(") && !says(file, *line, *line, "// poll"));
-    let fix =
-        "wait for the event itself (a probe, a signal); a loop that must poll says `// poll` there";
-    slept
-        .map(|(line, _)| file.finding(line, "a test sleeps", fix))
-        .collect()
+    let slept =
+        file.code_lines().filter(|(line, code)| code.contains("sleep(") && !says(file, *line, *line, "// poll"));
+    let fix = "wait for the event itself (a probe, a signal); a loop that must poll says `// poll` there";
+    slept.map(|(line, _)| file.finding(line, "a test sleeps", fix)).collect()
 }
 
 /// A stated bound may be asserted where the code says which: `// bound: TTL + 1 s`.
@@ -127,9 +108,7 @@ fn clock_assertions(file: &SourceFile) -> Vec<Finding> {
             continue;
         };
         let end = at + opening + closing_parenthesis(&code[at + opening..]);
-        let reads_clock = ["elapsed(", "Instant::now"]
-            .iter()
-            .any(|word| code[at..end].contains(word));
+        let reads_clock = ["elapsed(", "Instant::now"].iter().any(|word| code[at..end].contains(word));
         let (first, last) = (file.line_of(at), file.line_of(end));
         if reads_clock && !says(file, first, last, "// bound:") {
             let fix = "measure in bench/; where a promise states a bound, or a loop must end, \
@@ -143,8 +122,7 @@ fn clock_assertions(file: &SourceFile) -> Vec<Finding> {
 /// Whether a remark stands on one of these lines, or on the line above them.
 fn says(file: &SourceFile, first: usize, last: usize, remark: &str) -> bool {
     let above = first.saturating_sub(1);
-    file.lines()
-        .any(|(line, text)| (above..=last).contains(&line) && text.contains(remark))
+    file.lines().any(|(line, text)| (above..=last).contains(&line) && text.contains(remark))
 }
 
 fn closing_parenthesis(code: &str) -> usize {
@@ -172,75 +150,37 @@ mod tests {
 
     #[test]
     fn left_overs_are_refused_in_code_only() {
-        let text = "fn f() { todo!(); dbg!(1); }\n#[allow(dead_code)]\n#[ignore = \"slow\"]\n#![allow(unused_imports)]\n";
+        let text =
+            "fn f() { todo!(); dbg!(1); }\n#[allow(dead_code)]\n#[ignore = \"slow\"]\n#![allow(unused_imports)]\n";
         assert_eq!(findings("cli/src/main.rs", text), 5);
-        assert_eq!(
-            findings("cli/src/main.rs", "// todo!()\nconst A: &str = \"dbg!(\";"),
-            0
-        );
+        assert_eq!(findings("cli/src/main.rs", "// todo!()\nconst A: &str = \"dbg!(\";"), 0);
     }
 
     #[test]
     fn the_word_for_a_stream_is_stream() {
         assert_eq!(findings("README.md", "Create a topic.\nList Topics.\n"), 2);
         assert_eq!(findings("cli/src/main.rs", "let topic_name = 1;"), 1);
-        assert_eq!(
-            findings(
-                "README.md",
-                "What Kafka calls a topic is a stream. Topical, isotopic."
-            ),
-            0
-        );
+        assert_eq!(findings("README.md", "What Kafka calls a topic is a stream. Topical, isotopic."), 0);
     }
 
     #[test]
     fn a_bare_promise_is_refused() {
-        assert_eq!(
-            findings("README.md", "We have exactly-once delivery.\nExactly-once!"),
-            2
-        );
-        assert_eq!(
-            findings(
-                "README.md",
-                "exactly-once append for idempotent producers; exactly-once\n/// effects"
-            ),
-            0
-        );
-        assert_eq!(
-            findings("broker/src/lib.rs", "// The guard is dropped exactly once."),
-            0
-        );
+        assert_eq!(findings("README.md", "We have exactly-once delivery.\nExactly-once!"), 2);
+        assert_eq!(findings("README.md", "exactly-once append for idempotent producers; exactly-once\n/// effects"), 0);
+        assert_eq!(findings("broker/src/lib.rs", "// The guard is dropped exactly once."), 0);
     }
 
     #[test]
     fn a_test_may_not_sleep() {
-        assert_eq!(
-            findings("broker/tests/it/main.rs", "fn f() { sleep(d).await; }"),
-            1
-        );
-        assert_eq!(
-            findings(
-                "broker/tests/it/main.rs",
-                "fn f() { sleep(d).await; } // poll"
-            ),
-            0
-        );
-        assert_eq!(
-            findings("broker/src/jobs/mod.rs", "fn f() { sleep(d).await; }"),
-            0
-        );
+        assert_eq!(findings("broker/tests/it/main.rs", "fn f() { sleep(d).await; }"), 1);
+        assert_eq!(findings("broker/tests/it/main.rs", "fn f() { sleep(d).await; } // poll"), 0);
+        assert_eq!(findings("broker/src/jobs/mod.rs", "fn f() { sleep(d).await; }"), 0);
     }
 
     #[test]
     fn a_test_may_not_assert_on_the_clock() {
         let text = "fn f() {\n    assert!(\n        start.elapsed() < MAX\n    );\n}";
         assert_eq!(findings("sdk-rust/tests/it/main.rs", text), 1);
-        assert_eq!(
-            findings(
-                "sdk-rust/tests/it/main.rs",
-                &text.replace("assert!(", "assert!( // bound: 300 ms")
-            ),
-            0
-        );
+        assert_eq!(findings("sdk-rust/tests/it/main.rs", &text.replace("assert!(", "assert!( // bound: 300 ms")), 0);
     }
 }

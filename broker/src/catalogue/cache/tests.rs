@@ -18,10 +18,7 @@ fn stream(text: &str) -> Arc<Stream> {
         name: name(text),
         description: String::new(),
         partitions: vec![PartitionId(1)],
-        retention: Retention {
-            max_age_us: 0,
-            max_bytes: 0,
-        },
+        retention: Retention { max_age_us: 0, max_bytes: 0 },
         max_event_bytes: 1,
         labels: BTreeMap::new(),
         routing_version: 1,
@@ -39,23 +36,14 @@ async fn a_stream_is_loaded_once_in_its_lifetime() {
         Ok(stream("orders"))
     };
     for _ in 0..3 {
-        cache
-            .get(ORGANIZATION, &name("orders"), load())
-            .await
-            .expect("loaded");
+        cache.get(ORGANIZATION, &name("orders"), load()).await.expect("loaded");
     }
     assert_eq!(loads.load(Ordering::Relaxed), 1);
     tokio::time::advance(Duration::from_secs(5)).await;
-    cache
-        .get(ORGANIZATION, &name("orders"), load())
-        .await
-        .expect("loaded again");
+    cache.get(ORGANIZATION, &name("orders"), load()).await.expect("loaded again");
     assert_eq!(loads.load(Ordering::Relaxed), 2);
     cache.forget(ORGANIZATION, &name("orders"));
-    cache
-        .get(ORGANIZATION, &name("orders"), load())
-        .await
-        .expect("loaded again");
+    cache.get(ORGANIZATION, &name("orders"), load()).await.expect("loaded again");
     assert_eq!(loads.load(Ordering::Relaxed), 3);
 }
 
@@ -69,10 +57,8 @@ async fn callers_who_miss_together_share_one_load() {
         Ok(stream("orders"))
     };
     let orders = name("orders");
-    let (first, second) = tokio::join!(
-        cache.get(ORGANIZATION, &orders, load()),
-        cache.get(ORGANIZATION, &orders, load())
-    );
+    let (first, second) =
+        tokio::join!(cache.get(ORGANIZATION, &orders, load()), cache.get(ORGANIZATION, &orders, load()));
     assert!(first.is_ok() && second.is_ok());
     assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
@@ -81,17 +67,8 @@ async fn callers_who_miss_together_share_one_load() {
 async fn what_is_missing_is_asked_for_again() {
     let cache = StreamCache::new(Duration::from_secs(5), 10);
     let missing = async { Err(stream_not_found("orders")) };
-    assert!(
-        cache
-            .get(ORGANIZATION, &name("orders"), missing)
-            .await
-            .is_err()
-    );
-    let found = cache
-        .get(ORGANIZATION, &name("orders"), async {
-            Ok(stream("orders"))
-        })
-        .await;
+    assert!(cache.get(ORGANIZATION, &name("orders"), missing).await.is_err());
+    let found = cache.get(ORGANIZATION, &name("orders"), async { Ok(stream("orders")) }).await;
     assert!(found.is_ok());
 }
 
@@ -100,21 +77,9 @@ async fn organizations_do_not_meet_and_memory_is_bounded() {
     let cache = StreamCache::new(Duration::from_secs(5), 10);
     for number in 0..100 {
         let organization = OrganizationId(number);
-        cache
-            .get(organization, &name("orders"), async {
-                Ok(stream("orders"))
-            })
-            .await
-            .expect("loaded");
+        cache.get(organization, &name("orders"), async { Ok(stream("orders")) }).await.expect("loaded");
         assert!(cache.lock().len() <= 10);
     }
-    let missing = cache
-        .get(OrganizationId(1_000), &name("orders"), async {
-            Err(stream_not_found("orders"))
-        })
-        .await;
-    assert!(
-        missing.is_err(),
-        "another organization's stream is not there"
-    );
+    let missing = cache.get(OrganizationId(1_000), &name("orders"), async { Err(stream_not_found("orders")) }).await;
+    assert!(missing.is_err(), "another organization's stream is not there");
 }

@@ -76,10 +76,9 @@ pub fn subscribe_response(frame: Frame, payloads: PayloadView, now_us: i64) -> v
             deadline: Some(timestamp(now_us + within.as_micros() as i64)),
         }),
         Frame::Lost(partitions) => Wire::Lost(v1::PartitionsLost { partitions }),
-        Frame::Heartbeat { partitions, paused } => Wire::Heartbeat(v1::SessionHeartbeat {
-            partitions: partitions.into_iter().map(progress).collect(),
-            paused,
-        }),
+        Frame::Heartbeat { partitions, paused } => {
+            Wire::Heartbeat(v1::SessionHeartbeat { partitions: partitions.into_iter().map(progress).collect(), paused })
+        }
         Frame::Repositioned(moved) => Wire::Repositioned(v1::Repositioned { partition: Some(lease(moved)) }),
         Frame::Truncated { partition, from, to, resumed } => Wire::Truncated(v1::Truncated {
             partition,

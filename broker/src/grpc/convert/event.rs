@@ -166,14 +166,23 @@ mod tests {
                 "events[1].headers",
                 "`a` comes twice",
             ),
-            (v1::Event { headers: vec![header("", "1")], ..Default::default() }, "events[1].headers[0].name", "1 to 256"),
-            (v1::Event { headers: vec![header("h", &"v".repeat(16 * 1024)); 1], ..Default::default() }, "events[1].headers", "16384"),
-            (v1::Event { headers: (0..65).map(|n| header(&n.to_string(), "")).collect(), ..Default::default() }, "events[1].headers", "64"),
             (
-                v1::Event {
-                    time: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
-                    ..Default::default()
-                },
+                v1::Event { headers: vec![header("", "1")], ..Default::default() },
+                "events[1].headers[0].name",
+                "1 to 256",
+            ),
+            (
+                v1::Event { headers: vec![header("h", &"v".repeat(16 * 1024)); 1], ..Default::default() },
+                "events[1].headers",
+                "16384",
+            ),
+            (
+                v1::Event { headers: (0..65).map(|n| header(&n.to_string(), "")).collect(), ..Default::default() },
+                "events[1].headers",
+                "64",
+            ),
+            (
+                v1::Event { time: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), ..Default::default() },
                 "events[1].time",
                 "9999",
             ),
@@ -189,8 +198,11 @@ mod tests {
     fn the_three_forms_of_a_payload_are_bytes_with_a_content_type() {
         let value = |kind| prost_types::Value { kind: Some(kind) };
         let json = prost_types::Struct {
-            fields: [("total".to_owned(), value(Kind::NumberValue(7.0))), ("rate".to_owned(), value(Kind::NumberValue(0.5)))]
-                .into(),
+            fields: [
+                ("total".to_owned(), value(Kind::NumberValue(7.0))),
+                ("rate".to_owned(), value(Kind::NumberValue(0.5))),
+            ]
+            .into(),
         };
         let of = |payload| {
             let event = v1::Event { payload: Some(payload), ..Default::default() };

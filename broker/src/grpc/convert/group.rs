@@ -18,16 +18,11 @@ const UPDATABLE: [&str; 4] = ["description", "on_truncated", "drain_timeout", "l
 /// The group to be made.
 pub fn new_group(request: v1::CreateConsumerGroupRequest) -> Result<NewGroup> {
     let start = start(request.start.as_ref())?;
-    let wire = request
-        .group
-        .ok_or_else(|| Error::invalid("group", "must be set"))?;
+    let wire = request.group.ok_or_else(|| Error::invalid("group", "must be set"))?;
     check_description("group.description", &wire.description)?;
     check_labels("group.labels", &wire.labels)?;
     if v1::DeliveryMode::try_from(wire.delivery_mode).is_err() {
-        return Err(Error::invalid(
-            "group.delivery_mode",
-            "must be ordered, or unspecified",
-        ));
+        return Err(Error::invalid("group.delivery_mode", "must be ordered, or unspecified"));
     }
     Ok(NewGroup {
         name: GroupName::parse("group.name", &wire.name)?,
@@ -45,19 +40,15 @@ fn start(wire: Option<&v1::Position>) -> Result<Start> {
         None | Some(Position::Earliest) => Ok(Start::Earliest),
         Some(Position::Latest) => Ok(Start::Latest),
         Some(Position::Time(time)) => Ok(Start::Time(time)),
-        Some(Position::Offset(_)) => Err(Error::invalid(
-            "start.offset",
-            "must not be set: create the group, then seek its partitions",
-        )),
+        Some(Position::Offset(_)) => {
+            Err(Error::invalid("start.offset", "must not be set: create the group, then seek its partitions"))
+        }
     }
 }
 
 /// What to change, and of which group.
 pub fn group_change(request: &v1::UpdateConsumerGroupRequest) -> Result<(GroupName, GroupChange)> {
-    let wire = request
-        .group
-        .as_ref()
-        .ok_or_else(|| Error::invalid("group", "must be set"))?;
+    let wire = request.group.as_ref().ok_or_else(|| Error::invalid("group", "must be set"))?;
     let name = GroupName::parse("group.name", &wire.name)?;
     let mut change = GroupChange::default();
     for path in mask::paths(request.update_mask.as_ref(), &UPDATABLE)? {
@@ -81,27 +72,19 @@ fn on_truncated(wire: &v1::ConsumerGroup) -> Result<OnTruncated> {
     match v1::OnTruncated::try_from(wire.on_truncated) {
         Ok(v1::OnTruncated::Unspecified | v1::OnTruncated::Continue) => Ok(OnTruncated::Continue),
         Ok(v1::OnTruncated::Stop) => Ok(OnTruncated::Stop),
-        Err(_) => Err(Error::invalid(
-            "group.on_truncated",
-            "must be continue, stop, or unspecified",
-        )),
+        Err(_) => Err(Error::invalid("group.on_truncated", "must be continue, stop, or unspecified")),
     }
 }
 
 fn drain_ms(wire: &v1::ConsumerGroup) -> Result<i64> {
     let field = "group.drain_timeout";
-    let drain = wire
-        .drain_timeout
-        .as_ref()
-        .map(|drain| duration_us(field, drain))
-        .transpose()?;
+    let drain = wire.drain_timeout.as_ref().map(|drain| duration_us(field, drain)).transpose()?;
     settings::drain_ms(field, drain.map(|us| us.div_euclid(1_000)))
 }
 
 /// Where to move a group.
 pub fn seek(request: &v1::SeekRequest) -> Result<Seek> {
-    let to =
-        position("to", request.to.as_ref())?.ok_or_else(|| Error::invalid("to", "must be set"))?;
+    let to = position("to", request.to.as_ref())?.ok_or_else(|| Error::invalid("to", "must be set"))?;
     if matches!(to, Position::Offset(_)) && request.partition.is_none() {
         return Err(Error::invalid("partition", "is needed with an offset"));
     }
@@ -138,50 +121,37 @@ impl From<&ConsumerGroup> for v1::ConsumerGroup {
 
 impl From<&ConsumerGroup> for v1::CreateConsumerGroupResponse {
     fn from(group: &ConsumerGroup) -> Self {
-        Self {
-            group: Some(group.into()),
-        }
+        Self { group: Some(group.into()) }
     }
 }
 
 impl From<&ConsumerGroup> for v1::GetConsumerGroupResponse {
     fn from(group: &ConsumerGroup) -> Self {
-        Self {
-            group: Some(group.into()),
-        }
+        Self { group: Some(group.into()) }
     }
 }
 
 impl From<&ConsumerGroup> for v1::UpdateConsumerGroupResponse {
     fn from(group: &ConsumerGroup) -> Self {
-        Self {
-            group: Some(group.into()),
-        }
+        Self { group: Some(group.into()) }
     }
 }
 
 impl From<&ConsumerGroup> for v1::PauseConsumerGroupResponse {
     fn from(group: &ConsumerGroup) -> Self {
-        Self {
-            group: Some(group.into()),
-        }
+        Self { group: Some(group.into()) }
     }
 }
 
 impl From<&ConsumerGroup> for v1::ResumeConsumerGroupResponse {
     fn from(group: &ConsumerGroup) -> Self {
-        Self {
-            group: Some(group.into()),
-        }
+        Self { group: Some(group.into()) }
     }
 }
 
 impl From<Page<ConsumerGroup>> for v1::ListConsumerGroupsResponse {
     fn from(page: Page<ConsumerGroup>) -> Self {
-        Self {
-            groups: page.items.iter().map(Into::into).collect(),
-            next_page_token: page.next_page_token,
-        }
+        Self { groups: page.items.iter().map(Into::into).collect(), next_page_token: page.next_page_token }
     }
 }
 
@@ -193,9 +163,7 @@ impl From<&GroupId> for v1::DeleteConsumerGroupResponse {
 
 /// Members, as they were listed.
 pub fn members(members: Vec<Member>) -> v1::ListMembersResponse {
-    v1::ListMembersResponse {
-        members: members.into_iter().map(Into::into).collect(),
-    }
+    v1::ListMembersResponse { members: members.into_iter().map(Into::into).collect() }
 }
 
 impl From<Member> for v1::Member {
@@ -215,14 +183,8 @@ impl From<Member> for v1::Member {
 /// Lag of all partitions, the sum in events and the largest in seconds.
 pub fn lag(partitions: Vec<PartitionLag>) -> v1::GetLagResponse {
     v1::GetLagResponse {
-        lag_events: partitions
-            .iter()
-            .map(|partition| partition.lag_events)
-            .sum(),
-        lag_seconds: partitions
-            .iter()
-            .map(|partition| partition.lag_seconds)
-            .fold(0.0, f64::max),
+        lag_events: partitions.iter().map(|partition| partition.lag_events).sum(),
+        lag_seconds: partitions.iter().map(|partition| partition.lag_seconds).fold(0.0, f64::max),
         partitions: partitions.into_iter().map(Into::into).collect(),
     }
 }
@@ -246,9 +208,7 @@ impl From<PartitionLag> for v1::PartitionLag {
 
 impl From<&Moved> for v1::SeekResponse {
     fn from(moved: &Moved) -> Self {
-        Self {
-            partitions: moved.partitions.iter().map(Into::into).collect(),
-        }
+        Self { partitions: moved.partitions.iter().map(Into::into).collect() }
     }
 }
 

@@ -13,23 +13,11 @@ pub fn position(field: &str, wire: Option<&v1::Position>) -> Result<Option<Posit
     match &wire.at {
         Some(At::Earliest(true)) => Ok(Some(Position::Earliest)),
         Some(At::Latest(true)) => Ok(Some(Position::Latest)),
-        Some(At::Earliest(false)) => Err(Error::invalid(
-            format!("{field}.earliest"),
-            "must be true when it is set",
-        )),
-        Some(At::Latest(false)) => Err(Error::invalid(
-            format!("{field}.latest"),
-            "must be true when it is set",
-        )),
+        Some(At::Earliest(false)) => Err(Error::invalid(format!("{field}.earliest"), "must be true when it is set")),
+        Some(At::Latest(false)) => Err(Error::invalid(format!("{field}.latest"), "must be true when it is set")),
         Some(At::Offset(offset)) => Ok(Some(Position::Offset(*offset))),
-        Some(At::Time(time)) => Ok(Some(Position::Time(timestamp_us(
-            &format!("{field}.time"),
-            time,
-        )?))),
-        None => Err(Error::invalid(
-            field,
-            "must set one of `earliest`, `latest`, `offset`, `time`",
-        )),
+        Some(At::Time(time)) => Ok(Some(Position::Time(timestamp_us(&format!("{field}.time"), time)?))),
+        None => Err(Error::invalid(field, "must set one of `earliest`, `latest`, `offset`, `time`")),
     }
 }
 
@@ -41,25 +29,13 @@ mod tests {
     fn a_position_sets_one_of_its_ways() {
         let parse = |at| position("to", Some(&v1::Position { at }));
         assert_eq!(position("to", None).expect("absent"), None);
-        assert_eq!(
-            parse(Some(At::Earliest(true))).expect("earliest"),
-            Some(Position::Earliest)
-        );
-        assert_eq!(
-            parse(Some(At::Offset(0))).expect("offset"),
-            Some(Position::Offset(0))
-        );
+        assert_eq!(parse(Some(At::Earliest(true))).expect("earliest"), Some(Position::Earliest));
+        assert_eq!(parse(Some(At::Offset(0))).expect("offset"), Some(Position::Offset(0)));
         for (at, field) in [
             (None, "to"),
             (Some(At::Earliest(false)), "to.earliest"),
             (Some(At::Latest(false)), "to.latest"),
-            (
-                Some(At::Time(prost_types::Timestamp {
-                    seconds: i64::MAX,
-                    nanos: 0,
-                })),
-                "to.time",
-            ),
+            (Some(At::Time(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })), "to.time"),
         ] {
             assert_eq!(parse(at).expect_err(field).violations()[0].field, field);
         }

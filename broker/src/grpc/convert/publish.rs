@@ -33,8 +33,7 @@ pub fn producer(wire: Option<&v1::Producer>) -> Result<Option<Producer>> {
     if id.is_nil() {
         return Err(refused("producer.id", "must not be the nil UUID"));
     }
-    let epoch =
-        i32::try_from(wire.epoch).map_err(|_| refused("producer.epoch", "must be at most 2,147,483,647"))?;
+    let epoch = i32::try_from(wire.epoch).map_err(|_| refused("producer.epoch", "must be at most 2,147,483,647"))?;
     Ok(Some(Producer { id, epoch, first_sequence: wire.first_sequence }))
 }
 

@@ -14,15 +14,10 @@ where
 {
     let id = match request_id {
         "" => None,
-        text => Some(
-            Uuid::try_parse(text)
-                .map_err(|_| Error::invalid("request_id", "must be a UUID, or empty"))?,
-        ),
+        text => Some(Uuid::try_parse(text).map_err(|_| Error::invalid("request_id", "must be a UUID, or empty"))?),
     };
     let fingerprint = Sha256::digest(request.encode_to_vec()).into();
-    Ok(Once::new(id, method, fingerprint, |outcome| {
-        R::from(outcome).encode_to_vec()
-    }))
+    Ok(Once::new(id, method, fingerprint, |outcome| R::from(outcome).encode_to_vec()))
 }
 
 /// The answer on the wire: of what happened just now, or as it was given before.
@@ -32,9 +27,7 @@ where
 {
     match answer {
         Answer::Fresh(outcome) => Ok(Response::new(R::from(outcome))),
-        Answer::Repeated(stored) => Ok(Response::new(
-            R::decode(stored.as_slice()).map_err(Error::internal)?,
-        )),
+        Answer::Repeated(stored) => Ok(Response::new(R::decode(stored.as_slice()).map_err(Error::internal)?)),
     }
 }
 
@@ -45,34 +38,25 @@ mod tests {
     use eventflow_proto::v1::{DeleteConsumerGroupRequest, PurgeStreamResponse};
 
     fn request(name: &str) -> DeleteConsumerGroupRequest {
-        DeleteConsumerGroupRequest {
-            name: name.to_owned(),
-            ..Default::default()
-        }
+        DeleteConsumerGroupRequest { name: name.to_owned(), ..Default::default() }
     }
 
     #[test]
     fn a_request_id_is_a_uuid_or_absent() {
         for good in ["", "0b0e8400-e29b-41d4-a716-446655440000"] {
-            assert!(
-                once::<Purged, PurgeStreamResponse>("Purge", good, &request("a")).is_ok(),
-                "`{good}`"
-            );
+            assert!(once::<Purged, PurgeStreamResponse>("Purge", good, &request("a")).is_ok(), "`{good}`");
         }
         for bad in ["x", "0b0e8400-e29b-41d4-a716", " "] {
-            let error =
-                once::<Purged, PurgeStreamResponse>("Purge", bad, &request("a")).expect_err(bad);
+            let error = once::<Purged, PurgeStreamResponse>("Purge", bad, &request("a")).expect_err(bad);
             assert_eq!(error.violations()[0].field, "request_id");
         }
     }
 
     #[test]
     fn a_stored_answer_reads_like_a_fresh_one() {
-        let fresh: Response<PurgeStreamResponse> =
-            respond(&Answer::Fresh(Purged { events: 7 })).expect("fresh");
+        let fresh: Response<PurgeStreamResponse> = respond(&Answer::Fresh(Purged { events: 7 })).expect("fresh");
         let stored = fresh.get_ref().encode_to_vec();
-        let repeated: Response<PurgeStreamResponse> =
-            respond(&Answer::<Purged>::Repeated(stored)).expect("stored");
+        let repeated: Response<PurgeStreamResponse> = respond(&Answer::<Purged>::Repeated(stored)).expect("stored");
         assert_eq!(fresh.into_inner(), repeated.into_inner());
     }
 }

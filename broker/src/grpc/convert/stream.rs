@@ -11,14 +11,8 @@ use crate::grpc::convert::mask;
 use crate::grpc::convert::time::{duration, duration_us, timestamp, timestamp_us};
 use eventflow_proto::v1::{self, purge_stream_request::Before};
 
-const UPDATABLE: [&str; 6] = [
-    "description",
-    "retention",
-    "retention.max_age",
-    "retention.max_bytes_per_partition",
-    "max_event_bytes",
-    "labels",
-];
+const UPDATABLE: [&str; 6] =
+    ["description", "retention", "retention.max_age", "retention.max_bytes_per_partition", "max_event_bytes", "labels"];
 
 /// The stream to be made.
 pub fn new_stream(wire: Option<v1::Stream>) -> Result<NewStream> {
@@ -28,10 +22,7 @@ pub fn new_stream(wire: Option<v1::Stream>) -> Result<NewStream> {
     Ok(NewStream {
         name: StreamName::parse("stream.name", &wire.name)?,
         partitions: settings::partitions("stream.partitions", wire.partitions)?,
-        retention: Retention {
-            max_age_us: max_age(&wire)?,
-            max_bytes: max_bytes(&wire)?,
-        },
+        retention: Retention { max_age_us: max_age(&wire)?, max_bytes: max_bytes(&wire)? },
         max_event_bytes: settings::max_event_bytes("stream.max_event_bytes", wire.max_event_bytes)?,
         description: wire.description,
         labels: wire.labels,
@@ -40,10 +31,7 @@ pub fn new_stream(wire: Option<v1::Stream>) -> Result<NewStream> {
 
 /// What to change, and of which stream.
 pub fn stream_change(request: &v1::UpdateStreamRequest) -> Result<(StreamName, StreamChange)> {
-    let wire = request
-        .stream
-        .as_ref()
-        .ok_or_else(|| Error::invalid("stream", "must be set"))?;
+    let wire = request.stream.as_ref().ok_or_else(|| Error::invalid("stream", "must be set"))?;
     let name = StreamName::parse("stream.name", &wire.name)?;
     let mut change = StreamChange::default();
     for path in mask::paths(request.update_mask.as_ref(), &UPDATABLE)? {
@@ -55,8 +43,7 @@ pub fn stream_change(request: &v1::UpdateStreamRequest) -> Result<(StreamName, S
             "retention.max_age" => change.max_age_us = Some(max_age(wire)?),
             "retention.max_bytes_per_partition" => change.max_bytes = Some(max_bytes(wire)?),
             "max_event_bytes" => {
-                let bytes =
-                    settings::max_event_bytes("stream.max_event_bytes", wire.max_event_bytes)?;
+                let bytes = settings::max_event_bytes("stream.max_event_bytes", wire.max_event_bytes)?;
                 change.max_event_bytes = Some(bytes);
             }
             "labels" => {
@@ -74,14 +61,8 @@ pub fn stream_change(request: &v1::UpdateStreamRequest) -> Result<(StreamName, S
 
 fn max_age(wire: &v1::Stream) -> Result<i64> {
     let field = "stream.retention.max_age";
-    let age = wire
-        .retention
-        .as_ref()
-        .and_then(|retention| retention.max_age.as_ref());
-    settings::max_age_us(
-        field,
-        age.map(|age| at_least_its_sign(field, age)).transpose()?,
-    )
+    let age = wire.retention.as_ref().and_then(|retention| retention.max_age.as_ref());
+    settings::max_age_us(field, age.map(|age| at_least_its_sign(field, age)).transpose()?)
 }
 
 /// Microseconds; a duration too short to have any is not zero, which would mean no limit.
@@ -93,38 +74,24 @@ fn at_least_its_sign(field: &str, age: &prost_types::Duration) -> Result<i64> {
 }
 
 fn max_bytes(wire: &v1::Stream) -> Result<i64> {
-    let bytes = wire
-        .retention
-        .as_ref()
-        .map_or(0, |retention| retention.max_bytes_per_partition);
+    let bytes = wire.retention.as_ref().map_or(0, |retention| retention.max_bytes_per_partition);
     settings::max_bytes("stream.retention.max_bytes_per_partition", bytes)
 }
 
 /// What to purge.
 pub fn purge(request: &v1::PurgeStreamRequest) -> Result<Purge> {
     let before = match &request.before {
-        Some(Before::Offset(offset)) if *offset < 0 => {
-            Err(Error::invalid("offset", "must not be negative"))
-        }
+        Some(Before::Offset(offset)) if *offset < 0 => Err(Error::invalid("offset", "must not be negative")),
         Some(Before::Offset(_)) if request.partition.is_none() => {
             Err(Error::invalid("partition", "is needed with an offset"))
         }
         Some(Before::Offset(offset)) => Ok(PurgeBefore::Offset(*offset)),
         Some(Before::Time(time)) => Ok(PurgeBefore::Time(timestamp_us("time", time)?)),
         Some(Before::Everything(true)) => Ok(PurgeBefore::Everything),
-        Some(Before::Everything(false)) => {
-            Err(Error::invalid("everything", "must be true when it is set"))
-        }
-        None => Err(Error::invalid(
-            "before",
-            "must be one of `offset`, `time`, `everything`",
-        )),
+        Some(Before::Everything(false)) => Err(Error::invalid("everything", "must be true when it is set")),
+        None => Err(Error::invalid("before", "must be one of `offset`, `time`, `everything`")),
     }?;
-    Ok(Purge {
-        stream: StreamName::parse("name", &request.name)?,
-        partition: request.partition,
-        before,
-    })
+    Ok(Purge { stream: StreamName::parse("name", &request.name)?, partition: request.partition, before })
 }
 
 impl From<&Stream> for v1::Stream {
@@ -149,42 +116,31 @@ impl From<&Stream> for v1::Stream {
 
 impl From<&Stream> for v1::CreateStreamResponse {
     fn from(stream: &Stream) -> Self {
-        Self {
-            stream: Some(stream.into()),
-        }
+        Self { stream: Some(stream.into()) }
     }
 }
 
 impl From<&Stream> for v1::GetStreamResponse {
     fn from(stream: &Stream) -> Self {
-        Self {
-            stream: Some(stream.into()),
-        }
+        Self { stream: Some(stream.into()) }
     }
 }
 
 impl From<&Stream> for v1::UpdateStreamResponse {
     fn from(stream: &Stream) -> Self {
-        Self {
-            stream: Some(stream.into()),
-        }
+        Self { stream: Some(stream.into()) }
     }
 }
 
 impl From<&Stream> for v1::AddPartitionsResponse {
     fn from(stream: &Stream) -> Self {
-        Self {
-            stream: Some(stream.into()),
-        }
+        Self { stream: Some(stream.into()) }
     }
 }
 
 impl From<Page<Stream>> for v1::ListStreamsResponse {
     fn from(page: Page<Stream>) -> Self {
-        Self {
-            streams: page.items.iter().map(Into::into).collect(),
-            next_page_token: page.next_page_token,
-        }
+        Self { streams: page.items.iter().map(Into::into).collect(), next_page_token: page.next_page_token }
     }
 }
 
@@ -196,9 +152,7 @@ impl From<&Deleted> for v1::DeleteStreamResponse {
 
 impl From<&Purged> for v1::PurgeStreamResponse {
     fn from(purged: &Purged) -> Self {
-        Self {
-            purged_events: purged.events,
-        }
+        Self { purged_events: purged.events }
     }
 }
 

@@ -31,26 +31,17 @@ struct Running {
 
 impl AnswerBody {
     pub(super) fn empty() -> Self {
-        Self {
-            inner: Body::empty(),
-            call: None,
-        }
+        Self { inner: Body::empty(), call: None }
     }
 
     /// A few words for somebody who does not speak gRPC.
     pub(super) fn text(text: &'static str) -> Self {
-        Self {
-            inner: Body::new(Full::new(Bytes::from_static(text.as_bytes()))),
-            call: None,
-        }
+        Self { inner: Body::new(Full::new(Bytes::from_static(text.as_bytes()))), call: None }
     }
 
     pub(super) fn of_call(inner: Body, observed: Observed, end: CancellationToken) -> Self {
         let end = (!observed.is_unary()).then(|| Box::pin(end.cancelled_owned()));
-        Self {
-            inner,
-            call: Some(Box::new(Running { observed, end })),
-        }
+        Self { inner, call: Some(Box::new(Running { observed, end })) }
     }
 
     /// Ends the answer with an error, whatever the service would still have said.
@@ -74,10 +65,7 @@ impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         let Some(call) = &mut this.call else {
             return Pin::new(&mut this.inner).poll_frame(cx);
@@ -91,9 +79,7 @@ impl HttpBody for AnswerBody {
                 Err(frame) => Poll::Ready(Some(Ok(frame))),
             },
             Ok(Poll::Pending) => match call.end.as_mut().map(|end| end.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => {
-                    Poll::Ready(Some(Ok(this.fail(&draining(Applied::Unknown)))))
-                }
+                Some(Poll::Ready(())) => Poll::Ready(Some(Ok(this.fail(&draining(Applied::Unknown))))),
                 _ => Poll::Pending,
             },
             Ok(end) => end,

@@ -26,15 +26,10 @@ pub(super) fn of(headers: &HeaderMap, method: &Method) -> Result<Option<Duration
     })
 }
 
-pub(super) async fn within<T>(
-    bound: Option<Duration>,
-    call: impl Future<Output = Result<T>>,
-) -> Result<T> {
+pub(super) async fn within<T>(bound: Option<Duration>, call: impl Future<Output = Result<T>>) -> Result<T> {
     match bound {
         None => call.await,
-        Some(bound) => tokio::time::timeout(bound, call)
-            .await
-            .unwrap_or_else(|_| Err(passed(bound))),
+        Some(bound) => tokio::time::timeout(bound, call).await.unwrap_or_else(|_| Err(passed(bound))),
     }
 }
 
@@ -58,21 +53,15 @@ fn parse(text: &[u8]) -> Option<Duration> {
 
 fn malformed(text: &[u8]) -> Error {
     let shown = String::from_utf8_lossy(&text[..text.len().min(32)]).into_owned();
-    Error::invalid(
-        "grpc-timeout",
-        format!("is `{shown}`; it must be 1 to 8 digits and one of H, M, S, m, u, n"),
-    )
-    .applied(Applied::No)
+    Error::invalid("grpc-timeout", format!("is `{shown}`; it must be 1 to 8 digits and one of H, M, S, m, u, n"))
+        .applied(Applied::No)
 }
 
 fn passed(bound: Duration) -> Error {
     let milliseconds = bound.as_millis();
-    Error::new(
-        Reason::DeadlineExceeded,
-        format!("the call took longer than its deadline of {milliseconds} ms"),
-    )
-    .fact("deadline_ms", milliseconds)
-    .applied(Applied::Unknown)
+    Error::new(Reason::DeadlineExceeded, format!("the call took longer than its deadline of {milliseconds} ms"))
+        .fact("deadline_ms", milliseconds)
+        .applied(Applied::Unknown)
 }
 
 #[cfg(test)]
@@ -90,25 +79,9 @@ mod tests {
             ("00000007u", 7_000),
             ("99999999H", 99_999_999 * 3_600 * 1_000_000_000),
         ] {
-            assert_eq!(
-                parse(text.as_bytes()).map(|duration| duration.as_nanos()),
-                Some(nanoseconds),
-                "`{text}`"
-            );
+            assert_eq!(parse(text.as_bytes()).map(|duration| duration.as_nanos()), Some(nanoseconds), "`{text}`");
         }
-        for bad in [
-            "",
-            "S",
-            "5",
-            "5s",
-            "-1S",
-            "+1S",
-            "1.5S",
-            "123456789S",
-            " 1S",
-            "1 S",
-            "\u{b2}S",
-        ] {
+        for bad in ["", "S", "5", "5s", "-1S", "+1S", "1.5S", "123456789S", " 1S", "1 S", "\u{b2}S"] {
             assert_eq!(parse(bad.as_bytes()), None, "`{bad}`");
         }
     }

@@ -50,13 +50,7 @@ pub(super) struct Method {
 impl Method {
     fn new(name: String, kind: Kind, access: Access) -> Self {
         let seconds = metrics::grpc_seconds(&name);
-        Self {
-            name,
-            kind,
-            access,
-            seconds,
-            requests: Default::default(),
-        }
+        Self { name, kind, access, seconds, requests: Default::default() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -78,9 +72,7 @@ impl Method {
     /// Counts a call that has ended. Streams are counted, not timed: their length says nothing about the broker.
     pub(super) fn ended(&self, code: Code, seconds: f64) {
         let counter = &self.requests[code as usize];
-        counter
-            .get_or_init(|| metrics::grpc_requests(&self.name, word(code)))
-            .increment(1);
+        counter.get_or_init(|| metrics::grpc_requests(&self.name, word(code))).increment(1);
         if self.kind == Kind::Unary {
             self.seconds.record(seconds);
         }
@@ -99,11 +91,7 @@ impl Methods {
         for set in [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
             let set = FileDescriptorSet::decode(set).map_err(Error::internal)?;
             for (name, kind) in methods_of(&set) {
-                let access = if name.starts_with("grpc.health.") {
-                    Access::Probe
-                } else {
-                    Access::Key
-                };
+                let access = if name.starts_with("grpc.health.") { Access::Probe } else { Access::Key };
                 add(&mut by_path, name, kind, access);
             }
         }
@@ -118,23 +106,14 @@ impl Methods {
                 add(&mut by_path, name, Kind::ClientStream, access);
             }
         }
-        Ok(Self {
-            by_path,
-            unknown: Arc::new(Method::new("unknown".to_owned(), Kind::Unary, Access::Key)),
-        })
+        Ok(Self { by_path, unknown: Arc::new(Method::new("unknown".to_owned(), Kind::Unary, Access::Key)) })
     }
 
     /// The method at this path, or the row that counts unknown ones.
     pub(super) fn find(&self, path: &str) -> Found {
         match self.by_path.get(path) {
-            Some(method) => Found {
-                method: method.clone(),
-                known: true,
-            },
-            None => Found {
-                method: self.unknown.clone(),
-                known: false,
-            },
+            Some(method) => Found { method: method.clone(), known: true },
+            None => Found { method: self.unknown.clone(), known: false },
         }
     }
 }
@@ -147,31 +126,20 @@ pub(super) struct Found {
 
 /// What a call to something else is told.
 pub(super) fn unknown(path: &str) -> Error {
-    let shown: String = path
-        .chars()
-        .take(128)
-        .filter(|letter| !letter.is_control())
-        .collect();
-    let message =
-        format!("this broker has no method `{shown}`; see `grpcurl … list`, or update the broker");
+    let shown: String = path.chars().take(128).filter(|letter| !letter.is_control()).collect();
+    let message = format!("this broker has no method `{shown}`; see `grpcurl … list`, or update the broker");
     Error::new(Reason::Unimplemented, message)
 }
 
 fn add(by_path: &mut HashMap<String, Arc<Method>>, name: String, kind: Kind, access: Access) {
-    by_path.insert(
-        format!("/{name}"),
-        Arc::new(Method::new(name, kind, access)),
-    );
+    by_path.insert(format!("/{name}"), Arc::new(Method::new(name, kind, access)));
 }
 
 fn methods_of(set: &FileDescriptorSet) -> impl Iterator<Item = (String, Kind)> + '_ {
     set.file.iter().flat_map(|file| {
         file.service.iter().flat_map(move |service| {
             let prefix = format!("{}.{}", file.package(), service.name());
-            service
-                .method
-                .iter()
-                .map(move |method| (format!("{prefix}/{}", method.name()), kind_of(method)))
+            service.method.iter().map(move |method| (format!("{prefix}/{}", method.name()), kind_of(method)))
         })
     })
 }
@@ -219,14 +187,8 @@ mod tests {
     fn the_table_knows_every_method_and_how_it_talks() {
         for (path, kind) in [
             ("/eventflow.v1.PublisherService/Publish", Kind::Unary),
-            (
-                "/eventflow.v1.PublisherService/PublishStream",
-                Kind::ClientStream,
-            ),
-            (
-                "/eventflow.v1.ConsumerService/Subscribe",
-                Kind::ServerStream,
-            ),
+            ("/eventflow.v1.PublisherService/PublishStream", Kind::ClientStream),
+            ("/eventflow.v1.ConsumerService/Subscribe", Kind::ServerStream),
             ("/eventflow.v1.ConsumerService/Commit", Kind::ClientStream),
             ("/eventflow.v1.LogService/Read", Kind::ServerStream),
         ] {

@@ -58,12 +58,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            going: CancellationToken::new(),
-            ended: CancellationToken::new(),
-            calls: TaskTracker::new(),
-        }
+        Self { address, going: CancellationToken::new(), ended: CancellationToken::new(), calls: TaskTracker::new() }
     }
 }
 
@@ -85,10 +80,7 @@ pub struct CallLimits {
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self {
-            unary: 8_192,
-            streams: 65_536,
-        }
+        Self { unary: 8_192, streams: 65_536 }
     }
 }
 
@@ -102,13 +94,7 @@ impl Door {
         refusing: CancellationToken,
     ) -> Result<Self> {
         let methods = Methods::all(descriptors)?;
-        Ok(Self {
-            routes,
-            methods,
-            authenticator,
-            shed: shed::Shed::new(limits),
-            refusing,
-        })
+        Ok(Self { routes, methods, authenticator, shed: shed::Shed::new(limits), refusing })
     }
 
     /// One call, from its headers to the head of its answer; the rest of the answer is in the body.
@@ -123,24 +109,13 @@ impl Door {
         let id = RequestId::of(request.headers());
         let mut call = Observed::begin(self.methods.find(request.uri().path()), id, &peer);
         let span = call.span().clone();
-        let result = panics::caught(self.pass(request, &mut call, &peer))
-            .instrument(span)
-            .await;
-        let response = result.unwrap_or_else(|error| {
-            call.span()
-                .in_scope(|| status::to_status(&error))
-                .into_http()
-        });
+        let result = panics::caught(self.pass(request, &mut call, &peer)).instrument(span).await;
+        let response = result.unwrap_or_else(|error| call.span().in_scope(|| status::to_status(&error)).into_http());
         call.into_answer(response, peer.ended)
     }
 
     /// The layers that may refuse, then the service.
-    async fn pass<B>(
-        &self,
-        request: Request<B>,
-        call: &mut Observed,
-        peer: &Peer,
-    ) -> Result<Response<Body>>
+    async fn pass<B>(&self, request: Request<B>, call: &mut Observed, peer: &Peer) -> Result<Response<Body>>
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -156,19 +131,11 @@ impl Door {
         let mut request = request;
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(call.id().clone());
-        request.extensions_mut().insert(TcpConnectInfo {
-            local_addr: None,
-            remote_addr: Some(peer.address),
-        });
+        request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer.address) });
         deadline::within(deadline, async {
             if method.needs_key() {
-                let caller = self
-                    .authenticator
-                    .authenticate(request.headers(), call.id().text())
-                    .await;
-                request
-                    .extensions_mut()
-                    .insert(caller.map_err(|error| error.applied(Applied::No))?);
+                let caller = self.authenticator.authenticate(request.headers(), call.id().text()).await;
+                request.extensions_mut().insert(caller.map_err(|error| error.applied(Applied::No))?);
             }
             self.serve(request).await
         })
@@ -188,20 +155,13 @@ impl Door {
     }
 
     fn refuse_when_draining(&self) -> Result<()> {
-        if self.refusing.is_cancelled() {
-            Err(draining(Applied::No))
-        } else {
-            Ok(())
-        }
+        if self.refusing.is_cancelled() { Err(draining(Applied::No)) } else { Ok(()) }
     }
 }
 
 /// The broker is going; another one will serve.
 fn draining(applied: Applied) -> Error {
-    Error::new(
-        Reason::BrokerDraining,
-        "this broker is shutting down; try again, at another broker where there is one",
-    )
-    .retry_after(Duration::from_millis(100))
-    .applied(applied)
+    Error::new(Reason::BrokerDraining, "this broker is shutting down; try again, at another broker where there is one")
+        .retry_after(Duration::from_millis(100))
+        .applied(applied)
 }

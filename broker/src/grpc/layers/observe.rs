@@ -29,15 +29,7 @@ impl Observed {
             request_id = %id.text(),
             peer = %peer.address,
         );
-        Self {
-            found,
-            id,
-            span,
-            begun: Instant::now(),
-            permit: None,
-            _running: peer.calls.token(),
-            ended: false,
-        }
+        Self { found, id, span, begun: Instant::now(), permit: None, _running: peer.calls.token(), ended: false }
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -64,17 +56,11 @@ impl Observed {
     }
 
     /// Completes the head of the answer. An error is often all there is; otherwise the call ends with its body.
-    pub(super) fn into_answer(
-        mut self,
-        mut response: Response<Body>,
-        end: CancellationToken,
-    ) -> Response<AnswerBody> {
+    pub(super) fn into_answer(mut self, mut response: Response<Body>, end: CancellationToken) -> Response<AnswerBody> {
         let span = self.span.clone();
         let _entered = span.enter();
         let code = rewrite::complete(response.headers_mut(), &self.id, self.is_unary());
-        response
-            .headers_mut()
-            .insert(request_id::HEADER, self.id.header());
+        response.headers_mut().insert(request_id::HEADER, self.id.header());
         match code {
             Some(code) => {
                 self.end(code);
@@ -97,9 +83,7 @@ impl Observed {
         if !self.ended {
             self.ended = true;
             self.permit = None;
-            self.found
-                .method
-                .ended(code, self.begun.elapsed().as_secs_f64());
+            self.found.method.ended(code, self.begun.elapsed().as_secs_f64());
             tracing::debug!(code = ?code, "the call has ended");
         }
     }

@@ -7,10 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs the call; the panic hook has logged the place and the backtrace already.
 pub(super) async fn caught<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     // Unwind safety: what the panicking call shared is behind locks that tolerate poison, or was its own.
-    AssertUnwindSafe(call)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(panicked()))
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
 }
 
 /// The same for one poll of an answer's body.

@@ -13,10 +13,7 @@ pub struct RequestId(Arc<str>);
 
 impl RequestId {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let given = headers
-            .get(HEADER)
-            .and_then(|value| value.to_str().ok())
-            .filter(|text| is_sane(text));
+        let given = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|text| is_sane(text));
         Self(given.map_or_else(make, Arc::from))
     }
 
@@ -52,27 +49,12 @@ mod tests {
 
     #[test]
     fn a_sane_id_is_kept_and_any_other_replaced() {
-        for good in [
-            "a",
-            "3f2b0c1e-77aa-4bb1-9d5e-2f8f3c6f0a11",
-            "Root=1-67891233-abcdef",
-            &"x".repeat(64),
-        ] {
+        for good in ["a", "3f2b0c1e-77aa-4bb1-9d5e-2f8f3c6f0a11", "Root=1-67891233-abcdef", &"x".repeat(64)] {
             assert_eq!(of(good.as_bytes()), good);
         }
-        for bad in [
-            "",
-            "two words",
-            "quote\"",
-            "\u{1b}[31m".trim_start_matches('\u{1b}'),
-            &"x".repeat(65),
-            "ä",
-        ] {
+        for bad in ["", "two words", "quote\"", "\u{1b}[31m".trim_start_matches('\u{1b}'), &"x".repeat(65), "ä"] {
             let made = of(bad.as_bytes());
-            assert!(
-                made.len() == 16 && made.bytes().all(|byte| byte.is_ascii_hexdigit()),
-                "`{bad}` gave `{made}`"
-            );
+            assert!(made.len() == 16 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "`{bad}` gave `{made}`");
         }
         assert_ne!(of(b""), of(b""));
     }

@@ -16,11 +16,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// The code of the answer in `headers` (or trailers), after making an error ours. `None`: no status here.
-pub(super) fn complete(
-    headers: &mut HeaderMap,
-    id: &RequestId,
-    nothing_was_begun: bool,
-) -> Option<Code> {
+pub(super) fn complete(headers: &mut HeaderMap, id: &RequestId, nothing_was_begun: bool) -> Option<Code> {
     let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
     if code == Code::Ok {
         return Some(code);
@@ -29,11 +25,7 @@ pub(super) fn complete(
     if status.details().is_empty()
         && let Some(error) = translate(status.code(), status.message())
     {
-        status = status::to_status(&if nothing_was_begun {
-            error.applied(Applied::No)
-        } else {
-            error
-        });
+        status = status::to_status(&if nothing_was_begun { error.applied(Applied::No) } else { error });
     }
     let status = with_request_id(&status, id);
     // What was in the headers before (`grpc-accept-encoding` for one) stays there.
@@ -48,14 +40,10 @@ fn translate(code: Code, text: &str) -> Option<Error> {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
     match code {
         Code::OutOfRange if starts(&["Error, decoded message length"]) => Some(too_large()),
-        Code::ResourceExhausted if starts(&["Error decompressing: size limit"]) => {
-            Some(too_large())
-        }
+        Code::ResourceExhausted if starts(&["Error decompressing: size limit"]) => Some(too_large()),
         Code::Internal if starts(&MALFORMED) => Some(malformed(text)),
         Code::Unimplemented => Some(unimplemented(text)),
-        Code::Internal | Code::Unknown | Code::OutOfRange => {
-            Some(Error::internal(format!("{code:?}: {text}")))
-        }
+        Code::Internal | Code::Unknown | Code::OutOfRange => Some(Error::internal(format!("{code:?}: {text}"))),
         _ => None,
     }
 }
@@ -70,9 +58,7 @@ const MALFORMED: [&str; 5] = [
 ];
 
 fn too_large() -> Error {
-    let message = format!(
-        "a message may have at most {MESSAGE_BYTES} bytes after decompression; send less at once"
-    );
+    let message = format!("a message may have at most {MESSAGE_BYTES} bytes after decompression; send less at once");
     Error::new(Reason::MessageTooLarge, message).fact("limit_bytes", MESSAGE_BYTES)
 }
 
@@ -94,11 +80,7 @@ fn unimplemented(text: &str) -> Error {
 /// The same status, with the id in its ErrorInfo. One without our ErrorInfo stays as it is.
 fn with_request_id(status: &Status, id: &RequestId) -> Status {
     let mut details = status.get_error_details();
-    let Some(info) = details
-        .error_info()
-        .filter(|info| info.domain == DOMAIN)
-        .cloned()
-    else {
+    let Some(info) = details.error_info().filter(|info| info.domain == DOMAIN).cloned() else {
         return status.clone();
     };
     let mut metadata = info.metadata;
@@ -126,47 +108,25 @@ mod tests {
     #[test]
     fn errors_of_tonic_become_ours() {
         let limit = "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
-        let bomb =
-            "Error decompressing: size limit, of 8 bytes, exceeded while decompressing message";
+        let bomb = "Error decompressing: size limit, of 8 bytes, exceeded while decompressing message";
         for (status, reason) in [
             (Status::out_of_range(limit), Reason::MessageTooLarge),
             (Status::resource_exhausted(bomb), Reason::MessageTooLarge),
+            (Status::internal("failed to decode Protobuf message: invalid tag"), Reason::MalformedMessage),
             (
-                Status::internal("failed to decode Protobuf message: invalid tag"),
+                Status::internal("protocol error: received message with invalid compression flag: 9"),
                 Reason::MalformedMessage,
             ),
-            (
-                Status::internal(
-                    "protocol error: received message with invalid compression flag: 9",
-                ),
-                Reason::MalformedMessage,
-            ),
-            (
-                Status::internal("Error decompressing: corrupt deflate stream"),
-                Reason::MalformedMessage,
-            ),
-            (
-                Status::internal("Unexpected EOF decoding stream."),
-                Reason::MalformedMessage,
-            ),
-            (
-                Status::internal("Missing request message."),
-                Reason::MalformedMessage,
-            ),
+            (Status::internal("Error decompressing: corrupt deflate stream"), Reason::MalformedMessage),
+            (Status::internal("Unexpected EOF decoding stream."), Reason::MalformedMessage),
+            (Status::internal("Missing request message."), Reason::MalformedMessage),
             (Status::unimplemented(""), Reason::Unimplemented),
-            (
-                Status::internal("Error encoding: out of room"),
-                Reason::Internal,
-            ),
+            (Status::internal("Error encoding: out of room"), Reason::Internal),
             (Status::unknown("something"), Reason::Internal),
         ] {
             let (code, after) = completed(&status);
             assert_eq!(code, Some(after.code()));
-            assert_eq!(
-                after.code(),
-                status::tonic_code(reason.code()),
-                "{status:?}"
-            );
+            assert_eq!(after.code(), status::tonic_code(reason.code()), "{status:?}");
             let info = after.get_details_error_info().expect("error info");
             assert_eq!(info.reason, reason.as_str(), "{status:?}");
             assert_eq!(info.metadata[REQUEST_ID], "id-1");
@@ -177,40 +137,19 @@ mod tests {
 
     #[test]
     fn our_own_errors_keep_everything_and_gain_the_request_id() {
-        let error = Error::invalid("events[3].key", "is too long")
-            .fact("limit", 7)
-            .retry_after(Duration::from_secs(2));
+        let error = Error::invalid("events[3].key", "is too long").fact("limit", 7).retry_after(Duration::from_secs(2));
         let (_, after) = completed(&status::to_status(&error));
         assert_eq!(after.message(), error.message());
-        assert_eq!(
-            after
-                .get_details_bad_request()
-                .expect("fields")
-                .field_violations
-                .len(),
-            1
-        );
-        assert_eq!(
-            after.get_details_retry_info().expect("retry").retry_delay,
-            Some(Duration::from_secs(2))
-        );
+        assert_eq!(after.get_details_bad_request().expect("fields").field_violations.len(), 1);
+        assert_eq!(after.get_details_retry_info().expect("retry").retry_delay, Some(Duration::from_secs(2)));
         let info = after.get_details_error_info().expect("error info");
-        assert_eq!(
-            (
-                info.metadata["limit"].as_str(),
-                info.metadata[REQUEST_ID].as_str()
-            ),
-            ("7", "id-1")
-        );
+        assert_eq!((info.metadata["limit"].as_str(), info.metadata[REQUEST_ID].as_str()), ("7", "id-1"));
     }
 
     #[test]
     fn answers_of_standard_services_stay_theirs() {
         let (code, after) = completed(&Status::not_found("service not registered"));
-        assert_eq!(
-            (code, after.message()),
-            (Some(Code::NotFound), "service not registered")
-        );
+        assert_eq!((code, after.message()), (Some(Code::NotFound), "service not registered"));
         assert_eq!(completed(&Status::ok("")).0, Some(Code::Ok));
     }
 }

@@ -19,11 +19,7 @@ pub(super) struct Shed {
 impl Shed {
     pub(super) fn new(limits: CallLimits) -> Self {
         let (unary, streams) = (Semaphore::new(limits.unary), Semaphore::new(limits.streams));
-        Self {
-            unary: Arc::new(unary),
-            streams: Arc::new(streams),
-            limits,
-        }
+        Self { unary: Arc::new(unary), streams: Arc::new(streams), limits }
     }
 
     pub(super) fn admit(&self, method: &Method) -> Result<OwnedSemaphorePermit> {
@@ -33,13 +29,10 @@ impl Shed {
         };
         permits.clone().try_acquire_owned().map_err(|_| {
             metrics::get().shed_calls.increment(1);
-            Error::new(
-                Reason::Overloaded,
-                format!("the broker serves {limit} calls of this kind already; try again"),
-            )
-            .fact("limit_calls", limit)
-            .retry_after(Duration::from_millis(200))
-            .applied(Applied::No)
+            Error::new(Reason::Overloaded, format!("the broker serves {limit} calls of this kind already; try again"))
+                .fact("limit_calls", limit)
+                .retry_after(Duration::from_millis(200))
+                .applied(Applied::No)
         })
     }
 }

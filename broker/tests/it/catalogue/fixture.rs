@@ -7,8 +7,7 @@ use eventflow_broker::identity::{ApiKey, Authenticator, Caller, Environment, Key
 use eventflow_broker::store::{DatabaseUrl, Store, keys};
 use eventflow_proto::v1::{
     ConsumerGroup, CreateConsumerGroupRequest, CreateStreamRequest, Position, Stream,
-    consumer_group_service_server::ConsumerGroupService, position::At,
-    stream_service_server::StreamService,
+    consumer_group_service_server::ConsumerGroupService, position::At, stream_service_server::StreamService,
 };
 use eventflow_testkit::Database;
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -53,52 +52,23 @@ impl Administration {
     }
 
     pub async fn create_stream(&self, name: &str, partitions: u32) -> Stream {
-        let stream = Stream {
-            name: name.to_owned(),
-            partitions,
-            ..Default::default()
-        };
-        let request = CreateStreamRequest {
-            stream: Some(stream),
-            ..Default::default()
-        };
+        let stream = Stream { name: name.to_owned(), partitions, ..Default::default() };
+        let request = CreateStreamRequest { stream: Some(stream), ..Default::default() };
         let answer = self.streams.create_stream(self.ask(request)).await;
-        answer
-            .expect("created")
-            .into_inner()
-            .stream
-            .expect("a stream")
+        answer.expect("created").into_inner().stream.expect("a stream")
     }
 
     pub async fn create_group(&self, name: &str, stream: &str, at: At) -> ConsumerGroup {
-        let group = ConsumerGroup {
-            name: name.to_owned(),
-            stream: stream.to_owned(),
-            ..Default::default()
-        };
+        let group = ConsumerGroup { name: name.to_owned(), stream: stream.to_owned(), ..Default::default() };
         let start = Some(Position { at: Some(at) });
-        let request = CreateConsumerGroupRequest {
-            group: Some(group),
-            start,
-            ..Default::default()
-        };
+        let request = CreateConsumerGroupRequest { group: Some(group), start, ..Default::default() };
         let answer = self.groups.create_consumer_group(self.ask(request)).await;
-        answer
-            .expect("created")
-            .into_inner()
-            .group
-            .expect("a group")
+        answer.expect("created").into_inner().group.expect("a group")
     }
 
     /// Appends one row of `count` events of ten bytes, at a time in seconds since 1970. Only the columns that are counted matter.
     pub async fn append(&self, stream: &str, partition: i32, count: i32, at: f64) {
-        let rows = self
-            .superuser
-            .execute(
-                include_str!("append_row.sql"),
-                &[&stream, &partition, &count, &at],
-            )
-            .await;
+        let rows = self.superuser.execute(include_str!("append_row.sql"), &[&stream, &partition, &count, &at]).await;
         assert_eq!(rows.expect("appended"), 1);
     }
 
@@ -118,21 +88,11 @@ async fn caller(store: &Store, organization: &str) -> Caller {
     let key = ApiKey::generate(Environment::Test);
     let client = store.conn().await.expect("a connection");
     let (id, secret) = (key.id(), key.secret_sha256());
-    keys::create(&**client, organization, id.as_str(), &secret, "")
-        .await
-        .expect("a key");
+    keys::create(&**client, organization, id.as_str(), &secret, "").await.expect("a key");
     let authenticator = Authenticator::new(KeySource::Postgres(store.clone()));
     let mut headers = HeaderMap::new();
-    headers.insert(
-        AUTHORIZATION,
-        format!("Bearer {}", key.reveal())
-            .parse()
-            .expect("a header"),
-    );
-    authenticator
-        .authenticate(&headers, &"test".into())
-        .await
-        .expect("a caller")
+    headers.insert(AUTHORIZATION, format!("Bearer {}", key.reveal()).parse().expect("a header"));
+    authenticator.authenticate(&headers, &"test".into()).await.expect("a caller")
 }
 
 /// The reason of a refusal.
@@ -143,22 +103,11 @@ pub fn reason<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> String
 
 /// One fact of a refusal.
 pub fn fact(status: &Status, name: &str) -> String {
-    status
-        .get_details_error_info()
-        .expect("error info")
-        .metadata[name]
-        .clone()
+    status.get_details_error_info().expect("error info").metadata[name].clone()
 }
 
 /// The fields that a refusal names.
 pub fn fields<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> Vec<String> {
-    let details = answer
-        .expect_err("refused")
-        .get_details_bad_request()
-        .expect("bad request");
-    details
-        .field_violations
-        .into_iter()
-        .map(|violation| violation.field)
-        .collect()
+    let details = answer.expect_err("refused").get_details_bad_request().expect("bad request");
+    details.field_violations.into_iter().map(|violation| violation.field).collect()
 }

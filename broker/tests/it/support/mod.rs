@@ -93,8 +93,7 @@ impl Clients {
             publisher: PublisherServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             consumer: ConsumerServiceClient::with_interceptor(channel.clone(), with_key.clone())
                 .max_decoding_message_size(limit),
-            log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone())
-                .max_decoding_message_size(limit),
+            log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone()).max_decoding_message_size(limit),
             streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             groups: ConsumerGroupServiceClient::with_interceptor(channel, with_key),
         }
@@ -115,12 +114,8 @@ impl Clients {
     /// Publishes texts to one partition, without a producer; answers the base offset.
     pub async fn publish(&mut self, stream: &str, partition: u32, texts: &[&str]) -> i64 {
         let events = texts.iter().map(|text| event(text)).collect();
-        let request = v1::PublishRequest {
-            stream: stream.into(),
-            events,
-            partition: Some(partition),
-            ..Default::default()
-        };
+        let request =
+            v1::PublishRequest { stream: stream.into(), events, partition: Some(partition), ..Default::default() };
         let response = self.publisher.publish(request).await.expect("published").into_inner();
         appended(&response.results[0]).base_offset
     }

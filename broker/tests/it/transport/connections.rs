@@ -17,12 +17,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_say_what_it_speaks_is_closed_in_time() {
     let server = Server::start().await;
-    for begun in [
-        &b""[..],
-        b"P",
-        b"PRI * HTTP/2.0\r\n\r\nSM",
-        b"GET /livez HTTP/1.1\r\nhost: x\r\n",
-    ] {
+    for begun in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM", b"GET /livez HTTP/1.1\r\nhost: x\r\n"] {
         exchange(server.address, begun).await;
     }
     server.serves_others().await;
@@ -32,13 +27,7 @@ async fn whoever_does_not_say_what_it_speaks_is_closed_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_against_the_plaintext_port_is_closed_at_once_and_quietly() {
     let server = Server::start().await;
-    let hello = [
-        &[
-            0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
-        ][..],
-        &[7; 512],
-    ]
-    .concat();
+    let hello = [&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03][..], &[7; 512]].concat();
     assert!(exchange(server.address, &hello).await.is_empty());
     server.serves_others().await;
     server.stop().await;
@@ -47,16 +36,10 @@ async fn tls_against_the_plaintext_port_is_closed_at_once_and_quietly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_is_told_what_the_port_is() {
     let server = Server::start().await;
-    for request in [
-        "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        "GET / HTTP/1.0\r\n\r\n",
-    ] {
+    for request in ["GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"] {
         let answer = exchange(server.address, request.as_bytes()).await;
         let text = String::from_utf8_lossy(&answer);
-        assert!(
-            text.contains(" 415 ") && text.contains("this port speaks gRPC"),
-            "{text}"
-        );
+        assert!(text.contains(" 415 ") && text.contains("this port speaks gRPC"), "{text}");
     }
     server.stop().await;
 }
@@ -80,11 +63,7 @@ async fn broken_frames_end_their_own_connection() {
     for broken in cases {
         let answer = exchange(server.address, &[PREFACE, EMPTY_SETTINGS, broken].concat()).await;
         assert!(!goaways(&answer).is_empty(), "{broken:?} gave {answer:?}");
-        client
-            .clone()
-            .list_events(server.keyed(list("hello")))
-            .await
-            .expect("others do not notice");
+        client.clone().list_events(server.keyed(list("hello"))).await.expect("others do not notice");
     }
     server.stop().await;
 }
@@ -104,10 +83,7 @@ async fn a_flood_of_resets_and_of_empty_frames_is_sent_away() {
         resets.extend(stream.to_be_bytes());
         resets.extend([0, 0, 0, 8]);
     }
-    assert_eq!(
-        goaways(&exchange(server.address, &resets).await).last(),
-        Some(&ENHANCE_YOUR_CALM)
-    );
+    assert_eq!(goaways(&exchange(server.address, &resets).await).last(), Some(&ENHANCE_YOUR_CALM));
 
     // Continuations without an end.
     let mut headers = [PREFACE, EMPTY_SETTINGS, &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83]].concat();
@@ -116,11 +92,7 @@ async fn a_flood_of_resets_and_of_empty_frames_is_sent_away() {
     }
     assert!(!goaways(&exchange(server.address, &headers).await).is_empty());
 
-    client
-        .clone()
-        .list_events(server.keyed(list("hello")))
-        .await
-        .expect("others do not notice");
+    client.clone().list_events(server.keyed(list("hello"))).await.expect("others do not notice");
     server.stop().await;
 }
 
@@ -129,14 +101,9 @@ async fn headers_beyond_the_limit_fail_their_call_only() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let mut request = server.keyed(list("hello"));
-    request
-        .metadata_mut()
-        .insert("x-large", "x".repeat(20 * 1024).parse().expect("header"));
+    request.metadata_mut().insert("x-large", "x".repeat(20 * 1024).parse().expect("header"));
     client.list_events(request).await.expect_err("too large");
-    client
-        .list_events(server.keyed(list("hello")))
-        .await
-        .expect("the connection lives");
+    client.list_events(server.keyed(list("hello"))).await.expect("the connection lives");
     server.stop().await;
 }
 
@@ -148,10 +115,7 @@ async fn connections_beyond_the_cap_are_closed_at_once_until_one_goes() {
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(server.address).await.expect("connect");
-        stream
-            .write_all(&[PREFACE, EMPTY_SETTINGS].concat())
-            .await
-            .expect("write");
+        stream.write_all(&[PREFACE, EMPTY_SETTINGS].concat()).await.expect("write");
         // The server's own settings: it has taken the connection.
         let mut settings = [0; 9];
         stream.read_exact(&mut settings).await.expect("settings");
@@ -172,9 +136,7 @@ async fn connections_beyond_the_cap_are_closed_at_once_until_one_goes() {
             }
         }
     };
-    timeout(PATIENCE, place)
-        .await
-        .expect("a place becomes free");
+    timeout(PATIENCE, place).await.expect("a place becomes free");
     server.stop().await;
 }
 
@@ -183,11 +145,7 @@ async fn a_flood_of_connections_stops_nobody() {
     let server = Server::start().await;
     let client = server.client().await;
     let flood = join_all((0..600).map(|number| {
-        let bytes: &[u8] = if number % 2 == 0 {
-            b"\x00\x01nonsense\r\n\r\n"
-        } else {
-            b""
-        };
+        let bytes: &[u8] = if number % 2 == 0 { b"\x00\x01nonsense\r\n\r\n" } else { b"" };
         exchange(server.address, bytes)
     }));
     let calls = join_all((0..100).map(|_| {
@@ -214,15 +172,8 @@ async fn ten_thousand_calls_at_once_over_one_connection_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_beyond_the_limit_are_shed_with_retry_info_until_one_ends() {
-    let limits = CallLimits {
-        unary: 2,
-        streams: 2,
-    };
-    let server = Server::start_with(Setup {
-        limits,
-        ..Setup::default()
-    })
-    .await;
+    let limits = CallLimits { unary: 2, streams: 2 };
+    let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
     let client = server.client().await;
     let waiting = || {
         let (mut client, request) = (client.clone(), server.keyed(list("forever")));
@@ -234,24 +185,13 @@ async fn calls_beyond_the_limit_are_shed_with_retry_info_until_one_ends() {
         _ = &mut two => unreachable!("it waits for ever"),
         () = async { server.one_entered().await; server.one_entered().await } => {}
     }
-    let error = client
-        .clone()
-        .list_events(server.keyed(list("hello")))
-        .await
-        .expect_err("shed");
+    let error = client.clone().list_events(server.keyed(list("hello"))).await.expect_err("shed");
     super::calls::assert_reason(&error, tonic::Code::ResourceExhausted, "OVERLOADED");
 
     // A cancelled call gives its place back.
     drop(one);
     // poll: the cancellation travels to the server.
-    let served = async {
-        while client
-            .clone()
-            .list_events(server.keyed(list("hello")))
-            .await
-            .is_err()
-        {}
-    };
+    let served = async { while client.clone().list_events(server.keyed(list("hello"))).await.is_err() {} };
     tokio::select! {
         _ = &mut two => unreachable!("it waits for ever"),
         served = timeout(PATIENCE, served) => served.expect("a place becomes free"),

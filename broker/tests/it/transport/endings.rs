@@ -9,9 +9,7 @@ use eventflow_broker::runtime::Condition;
 use std::time::Duration;
 use tokio::{net::TcpStream, time::timeout};
 use tonic::Code;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,29 +17,19 @@ async fn a_draining_broker_refuses_new_calls_and_says_so_to_probes() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let mut health = HealthClient::new(server.channel().await);
-    let mut watch = health
-        .watch(HealthCheckRequest::default())
-        .await
-        .expect("a watch")
-        .into_inner();
+    let mut watch = health.watch(HealthCheckRequest::default()).await.expect("a watch").into_inner();
     let first = watch.message().await.expect("a frame").expect("a status");
     assert_eq!(first.status(), ServingStatus::Serving);
 
     server.readiness.raise(Condition::Draining, "stopping");
     server.farewell.refusing.cancel();
-    let error = client
-        .list_events(server.keyed(list("hello")))
-        .await
-        .expect_err("refused");
+    let error = client.list_events(server.keyed(list("hello"))).await.expect_err("refused");
     let info = assert_reason(&error, Code::Unavailable, "BROKER_DRAINING");
     assert_eq!(info.metadata["applied"], "no");
     assert!(error.get_details_retry_info().is_some());
     let second = watch.message().await.expect("a frame").expect("a status");
     assert_eq!(second.status(), ServingStatus::NotServing);
-    let answer = health
-        .check(HealthCheckRequest::default())
-        .await
-        .expect("probes are answered");
+    let answer = health.check(HealthCheckRequest::default()).await.expect("probes are answered");
     assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
     server.stop().await;
 }
@@ -49,13 +37,7 @@ async fn a_draining_broker_refuses_new_calls_and_says_so_to_probes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_streams_with_a_reason_and_leaves_nothing_behind() {
     let server = Server::start().await;
-    let mut stream = server
-        .client()
-        .await
-        .read(server.keyed(read("forever")))
-        .await
-        .expect("a stream")
-        .into_inner();
+    let mut stream = server.client().await.read(server.keyed(read("forever"))).await.expect("a stream").into_inner();
     assert!(stream.message().await.expect("a frame").is_some());
     let mut watch = HealthClient::new(server.channel().await)
         .watch(HealthCheckRequest::default())
@@ -70,28 +52,18 @@ async fn closing_ends_streams_with_a_reason_and_leaves_nothing_behind() {
     let info = assert_reason(&error, Code::Unavailable, "BROKER_DRAINING");
     assert_eq!(info.metadata["applied"], "unknown");
     assert!(error.get_details_retry_info().is_some());
-    assert_eq!(
-        watch.message().await.expect_err("ended").code(),
-        Code::Unavailable
-    );
+    assert_eq!(watch.message().await.expect_err("ended").code(), Code::Unavailable);
 
     let address = server.address;
-    timeout(PATIENCE, server.stop())
-        .await
-        .expect("nothing is left");
-    TcpStream::connect(address)
-        .await
-        .expect_err("the port is free");
+    timeout(PATIENCE, server.stop()).await.expect("nothing is left");
+    TcpStream::connect(address).await.expect_err("the port is free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unary_call_that_runs_at_the_close_is_finished() {
     let server = Server::start().await;
     let (mut client, mut stream) = (server.client().await, server.client().await);
-    let ended = stream
-        .read(server.keyed(read("forever")))
-        .await
-        .expect("a stream");
+    let ended = stream.read(server.keyed(read("forever"))).await.expect("a stream");
     server.one_entered().await;
     let request = server.keyed(list("released"));
     let call = async move { client.list_events(request).await };
@@ -120,9 +92,7 @@ async fn a_call_that_never_ends_is_dropped_with_its_connection_at_the_bound() {
         server.tasks.expect_ends();
         server.farewell.closing.cancel();
         server.tasks.kill();
-        timeout(PATIENCE, server.tasks.wait())
-            .await
-            .expect("dropped");
+        timeout(PATIENCE, server.tasks.wait()).await.expect("dropped");
     };
     let (answer, ()) = tokio::join!(call, closing);
     answer.expect_err("the connection is gone");
@@ -134,31 +104,16 @@ async fn an_aged_connection_is_told_to_go_and_the_client_gets_another() {
     setup.options.age = Some(Duration::from_millis(500));
     let server = Server::start_with(setup).await;
     let mut client = server.client().await;
-    let mut stream = client
-        .read(server.keyed(read("polite")))
-        .await
-        .expect("a stream")
-        .into_inner();
+    let mut stream = client.read(server.keyed(read("polite"))).await.expect("a stream").into_inner();
     assert!(stream.message().await.expect("a frame").is_some());
     // The session hears that its connection is going, says its last word, and ends well.
-    let last = timeout(PATIENCE, stream.message())
-        .await
-        .expect("in time")
-        .expect("a frame");
+    let last = timeout(PATIENCE, stream.message()).await.expect("in time").expect("a frame");
     assert!(last.is_some());
     assert!(stream.message().await.expect("a good end").is_none());
     // The same client goes on, over a new connection.
     // poll: a call that meets the GOAWAY fails at the client, unsent; new connections age too.
-    let reconnected = async {
-        while client
-            .list_events(server.keyed(list("hello")))
-            .await
-            .is_err()
-        {}
-    };
-    timeout(PATIENCE, reconnected)
-        .await
-        .expect("another connection");
+    let reconnected = async { while client.list_events(server.keyed(list("hello"))).await.is_err() {} };
+    timeout(PATIENCE, reconnected).await.expect("another connection");
     server.stop().await;
 }
 
@@ -168,18 +123,9 @@ async fn a_stream_that_ignores_the_age_of_its_connection_is_ended() {
     setup.options.age = Some(Duration::from_millis(500));
     setup.options.age_grace = Duration::from_millis(50);
     let server = Server::start_with(setup).await;
-    let mut stream = server
-        .client()
-        .await
-        .read(server.keyed(read("forever")))
-        .await
-        .expect("a stream")
-        .into_inner();
+    let mut stream = server.client().await.read(server.keyed(read("forever"))).await.expect("a stream").into_inner();
     assert!(stream.message().await.expect("a frame").is_some());
-    let error = timeout(PATIENCE, stream.message())
-        .await
-        .expect("in time")
-        .expect_err("ended");
+    let error = timeout(PATIENCE, stream.message()).await.expect("in time").expect_err("ended");
     assert_reason(&error, Code::Unavailable, "BROKER_DRAINING");
     server.stop().await;
 }

@@ -34,18 +34,14 @@ async fn with_few_file_descriptors() {
     // Both ends of a connection are in this process: of all descriptors one is left, and the client takes it.
     let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     files.pop();
-    let held = TcpStream::connect(server.address)
-        .await
-        .expect("the last descriptor");
+    let held = TcpStream::connect(server.address).await.expect("the last descriptor");
     // poll: the accept loop has to run into it first.
     let exhausted = async {
         while metrics::render().contains("eventflow_accept_errors_total 0") {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, exhausted)
-        .await
-        .expect("accept has failed");
+    timeout(PATIENCE, exhausted).await.expect("accept has failed");
     drop((held, files));
     // poll: the descriptors have to be given back.
     let room = async { while TcpStream::connect(server.address).await.is_err() {} };

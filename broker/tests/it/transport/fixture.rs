@@ -14,9 +14,8 @@ use eventflow_broker::{
     store::keys::StoredKey,
 };
 use eventflow_proto::v1::{
-    CaughtUp, GetEventRequest, GetEventResponse, ListEventsRequest, ListEventsResponse,
-    ReadRequest, ReadResponse, log_service_client::LogServiceClient,
-    log_service_server::LogService, read_response::Frame,
+    CaughtUp, GetEventRequest, GetEventResponse, ListEventsRequest, ListEventsResponse, ReadRequest, ReadResponse,
+    log_service_client::LogServiceClient, log_service_server::LogService, read_response::Frame,
 };
 use futures_util::{Stream, StreamExt, stream};
 use std::{collections::HashMap, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -41,11 +40,7 @@ impl Default for Setup {
             age: None,
             age_grace: Duration::from_secs(60),
         };
-        Self {
-            options,
-            limits: CallLimits::default(),
-            descriptors: Reflection::Key,
-        }
+        Self { options, limits: CallLimits::default(), descriptors: Reflection::Key }
     }
 }
 
@@ -67,62 +62,28 @@ impl Server {
     }
 
     pub async fn start_with(setup: Setup) -> Self {
-        let (farewell, tasks, readiness) =
-            (Farewell::default(), Tasks::new(), Readiness::starting());
+        let (farewell, tasks, readiness) = (Farewell::default(), Tasks::new(), Readiness::starting());
         let key = ApiKey::generate(Environment::Test);
         let (entered, release) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-        let log = Log {
-            entered: entered.clone(),
-            release: release.clone(),
-        };
+        let log = Log { entered: entered.clone(), release: release.clone() };
         let reporter = HealthReporter::new();
-        let routes = Routes::default()
-            .add_service(servers::log(log))
-            .add_service(health::server(&reporter));
+        let routes = Routes::default().add_service(servers::log(log)).add_service(health::server(&reporter));
         let routes = reflection::add(routes, setup.descriptors).expect("descriptors");
         let refusing = farewell.refusing.clone();
-        let door = Door::new(
-            routes,
-            authenticator(&key),
-            setup.descriptors,
-            setup.limits,
-            refusing,
-        )
-        .expect("door");
+        let door = Door::new(routes, authenticator(&key), setup.descriptors, setup.limits, refusing).expect("door");
 
         let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
         let address = listener.local_addr().expect("address");
-        let accepting = accept::run(
-            listener,
-            Arc::new(door),
-            tasks.clone(),
-            setup.options,
-            farewell.closing.clone(),
-        );
+        let accepting = accept::run(listener, Arc::new(door), tasks.clone(), setup.options, farewell.closing.clone());
         tasks.spawn(Kind::Accept, accepting);
-        tasks.spawn(
-            Kind::Watch,
-            health::follow(reporter, readiness.clone(), tasks.stopping()),
-        );
+        tasks.spawn(Kind::Watch, health::follow(reporter, readiness.clone(), tasks.stopping()));
         readiness.clear(Condition::Starting);
-        Self {
-            address,
-            farewell,
-            tasks,
-            readiness,
-            entered,
-            release,
-            key,
-        }
+        Self { address, farewell, tasks, readiness, entered, release, key }
     }
 
     /// A connection of its own.
     pub async fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.address))
-            .expect("uri")
-            .connect()
-            .await
-            .expect("connect")
+        Channel::from_shared(format!("http://{}", self.address)).expect("uri").connect().await.expect("connect")
     }
 
     pub async fn client(&self) -> LogServiceClient<Channel> {
@@ -132,9 +93,7 @@ impl Server {
     /// `message` with the key of this server.
     pub fn keyed<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request
-            .metadata_mut()
-            .insert("authorization", self.bearer().parse().expect("header"));
+        request.metadata_mut().insert("authorization", self.bearer().parse().expect("header"));
         request
     }
 
@@ -149,12 +108,7 @@ impl Server {
 
     /// The server is alive and well, as a client with a connection of its own sees it.
     pub async fn serves_others(&self) {
-        let answer = self
-            .client()
-            .await
-            .list_events(self.keyed(list("hello")))
-            .await
-            .expect("an answer");
+        let answer = self.client().await.list_events(self.keyed(list("hello"))).await.expect("an answer");
         assert_eq!(answer.into_inner().next_page_token, "7");
     }
 
@@ -169,27 +123,17 @@ impl Server {
 }
 
 fn authenticator(key: &ApiKey) -> Authenticator {
-    let stored = StoredKey {
-        organization_id: 7,
-        secret_sha256: key.secret_sha256().to_vec(),
-        expired: false,
-        revoked: false,
-    };
+    let stored =
+        StoredKey { organization_id: 7, secret_sha256: key.secret_sha256().to_vec(), expired: false, revoked: false };
     Authenticator::new(KeySource::Listed(HashMap::from([(key.id(), stored)])))
 }
 
 pub fn list(stream: &str) -> ListEventsRequest {
-    ListEventsRequest {
-        stream: stream.to_owned(),
-        ..Default::default()
-    }
+    ListEventsRequest { stream: stream.to_owned(), ..Default::default() }
 }
 
 pub fn read(stream: &str) -> ReadRequest {
-    ReadRequest {
-        stream: stream.to_owned(),
-        ..Default::default()
-    }
+    ReadRequest { stream: stream.to_owned(), ..Default::default() }
 }
 
 /// Does what the name of the stream says.
@@ -208,10 +152,7 @@ async fn panic_later() -> Result<ReadResponse, Status> {
 impl LogService for Log {
     type ReadStream = Pin<Box<dyn Stream<Item = Result<ReadResponse, Status>> + Send>>;
 
-    async fn list_events(
-        &self,
-        request: Request<ListEventsRequest>,
-    ) -> Result<Response<ListEventsResponse>, Status> {
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
         let caller = caller(&request)?;
         let granted = identity::authorize(&caller, identity::Read)?;
         match request.get_ref().stream.as_str() {
@@ -228,21 +169,13 @@ impl LogService for Log {
             }
             _ => {
                 let next_page_token = granted.organization().0.to_string();
-                Ok(Response::new(ListEventsResponse {
-                    next_page_token,
-                    ..Default::default()
-                }))
+                Ok(Response::new(ListEventsResponse { next_page_token, ..Default::default() }))
             }
         }
     }
 
-    async fn read(
-        &self,
-        request: Request<ReadRequest>,
-    ) -> Result<Response<Self::ReadStream>, Status> {
-        let first = ReadResponse {
-            frame: Some(Frame::CaughtUp(CaughtUp {})),
-        };
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let first = ReadResponse { frame: Some(Frame::CaughtUp(CaughtUp {})) };
         let first = stream::iter([Ok(first)]);
         let peer = request.extensions().get::<Peer>().expect("a peer").clone();
         self.entered.add_permits(1);
@@ -258,10 +191,7 @@ impl LogService for Log {
         }))
     }
 
-    async fn get_event(
-        &self,
-        _: Request<GetEventRequest>,
-    ) -> Result<Response<GetEventResponse>, Status> {
+    async fn get_event(&self, _: Request<GetEventRequest>) -> Result<Response<GetEventResponse>, Status> {
         Err(Error::invalid("offset", "must be set").into())
     }
 }

@@ -12,10 +12,7 @@ async fn start() -> (SocketAddr, Readiness, Tasks) {
     let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
     let address = listener.local_addr().expect("address");
     let (readiness, tasks) = (Readiness::starting(), Tasks::new());
-    tasks.spawn(
-        Kind::Http,
-        http::run(listener, readiness.clone(), tasks.clone()),
-    );
+    tasks.spawn(Kind::Http, http::run(listener, readiness.clone(), tasks.clone()));
     (address, readiness, tasks)
 }
 
@@ -29,23 +26,13 @@ async fn probes_see_life_readiness_and_its_reasons() {
     let (address, readiness, tasks) = start().await;
     assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 "));
     let starting = get(address, "/readyz").await;
-    assert!(
-        starting.starts_with("HTTP/1.1 503 ") && starting.contains("\"condition\":\"starting\""),
-        "{starting}"
-    );
+    assert!(starting.starts_with("HTTP/1.1 503 ") && starting.contains("\"condition\":\"starting\""), "{starting}");
     readiness.clear(Condition::Starting);
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
     readiness.raise(Condition::UnsafeDurability, "fsync is off");
     let unsafe_now = get(address, "/readyz").await;
-    assert!(
-        unsafe_now.contains("unsafe_durability") && unsafe_now.contains("fsync is off"),
-        "{unsafe_now}"
-    );
-    assert!(
-        get(address, "/metrics")
-            .await
-            .contains("# TYPE eventflow_publish_events_total counter")
-    );
+    assert!(unsafe_now.contains("unsafe_durability") && unsafe_now.contains("fsync is off"), "{unsafe_now}");
+    assert!(get(address, "/metrics").await.contains("# TYPE eventflow_publish_events_total counter"));
     tasks.stop();
     tasks.wait().await;
 }
@@ -54,17 +41,9 @@ async fn probes_see_life_readiness_and_its_reasons() {
 async fn nonsense_and_large_headers_end_their_connection_only() {
     let (address, _, tasks) = start().await;
     let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
-    for bytes in [
-        &b"\x16\x03\x01\x02\x00\x01"[..],
-        b"\0\0\0\0\r\n\r\n",
-        large.as_bytes(),
-    ] {
+    for bytes in [&b"\x16\x03\x01\x02\x00\x01"[..], b"\0\0\0\0\r\n\r\n", large.as_bytes()] {
         let answer = exchange(address, bytes).await;
-        assert!(
-            !answer.starts_with(b"HTTP/1.1 2"),
-            "{}",
-            String::from_utf8_lossy(&answer)
-        );
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
     }
     assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 "));
     tasks.stop();
@@ -75,10 +54,7 @@ async fn nonsense_and_large_headers_end_their_connection_only() {
 async fn a_port_that_is_taken_is_named_with_a_way_out() {
     let (address, _, tasks) = start().await;
     let error = accept::bind(address).expect_err("taken");
-    assert!(
-        error.message().contains(&address.to_string())
-            && error.message().contains("the port is taken")
-    );
+    assert!(error.message().contains(&address.to_string()) && error.message().contains("the port is taken"));
     tasks.stop();
     tasks.wait().await;
 }

@@ -35,15 +35,11 @@ pub fn message(message: &impl Message) -> Bytes {
 
 /// A request as it stands, with gRPC's headers unless overwritten.
 pub fn request(path: &str, headers: &[(&str, &str)], body: Bytes) -> Request<Body> {
-    let mut request = Request::post(format!("http://test{path}"))
-        .body(Body::new(Full::new(body)))
-        .expect("request");
+    let mut request = Request::post(format!("http://test{path}")).body(Body::new(Full::new(body))).expect("request");
     let fixed = [("content-type", "application/grpc"), ("te", "trailers")];
     for (name, value) in fixed.iter().chain(headers) {
         let name: http::HeaderName = name.parse().expect("name");
-        request
-            .headers_mut()
-            .insert(name, value.parse().expect("value"));
+        request.headers_mut().insert(name, value.parse().expect("value"));
     }
     request
 }
@@ -52,27 +48,17 @@ pub fn request(path: &str, headers: &[(&str, &str)], body: Bytes) -> Request<Bod
 pub async fn send(channel: &Channel, request: Request<Body>) -> Response<Body> {
     let mut channel = channel.clone();
     let ready = channel.ready().await.expect("connected");
-    timeout(PATIENCE, ready.call(request))
-        .await
-        .expect("in time")
-        .expect("an answer")
+    timeout(PATIENCE, ready.call(request)).await.expect("in time").expect("an answer")
 }
 
 /// The same over a connection of its own, without a client that has views on deadlines.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the client's own connection, which ends with the test"
-)]
+#[expect(clippy::disallowed_methods, reason = "the client's own connection, which ends with the test")]
 pub async fn send_bare(address: SocketAddr, request: Request<Body>) -> Response<Incoming> {
     let stream = TcpStream::connect(address).await.expect("connect");
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .expect("handshake");
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("handshake");
     tokio::spawn(connection);
-    timeout(PATIENCE, sender.send_request(request))
-        .await
-        .expect("in time")
-        .expect("an answer")
+    timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("an answer")
 }
 
 /// The status of an answer, from its headers or trailers, and all headers before it.
@@ -84,15 +70,9 @@ where
     if let Some(status) = Status::from_header_map(&parts.headers) {
         return (status, parts.headers);
     }
-    let collected = timeout(PATIENCE, body.collect())
-        .await
-        .expect("in time")
-        .expect("a whole body");
+    let collected = timeout(PATIENCE, body.collect()).await.expect("in time").expect("a whole body");
     let trailers = collected.trailers().expect("trailers");
-    (
-        Status::from_header_map(trailers).expect("a status"),
-        parts.headers,
-    )
+    (Status::from_header_map(trailers).expect("a status"), parts.headers)
 }
 
 /// Everything that the server says to these bytes before it closes the connection.
@@ -106,9 +86,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 /// Reads until the server closes, which it must do in time.
 pub async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer))
-        .await
-        .expect("the server closes in time");
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes in time");
     // A reset is a close too, when the server had not read all that we sent.
     drop(read);
     answer
@@ -118,16 +96,13 @@ pub async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
 pub fn goaways(mut answer: &[u8]) -> Vec<u32> {
     let mut codes = Vec::new();
     while answer.len() >= 9 {
-        let length =
-            usize::from(answer[0]) << 16 | usize::from(answer[1]) << 8 | usize::from(answer[2]);
+        let length = usize::from(answer[0]) << 16 | usize::from(answer[1]) << 8 | usize::from(answer[2]);
         let (kind, body) = (answer[3], &answer[9..]);
         if body.len() < length {
             break;
         }
         if kind == 7 {
-            codes.push(u32::from_be_bytes(
-                body[4..8].try_into().expect("four bytes"),
-            ));
+            codes.push(u32::from_be_bytes(body[4..8].try_into().expect("four bytes")));
         }
         answer = &body[length..];
     }
