@@ -21,22 +21,14 @@ pub(crate) fn request_id() -> String {
 
 /// True when the fault lies with this connection or broker, and another host may do better.
 pub(crate) fn is_elsewhere(error: &Error) -> bool {
-    matches!(
-        error.reason(),
-        reason::CONNECTION_LOST | "BROKER_DRAINING" | "NOT_READY"
-    )
+    matches!(error.reason(), reason::CONNECTION_LOST | "BROKER_DRAINING" | "NOT_READY")
 }
 
 /// True when the same call may succeed later.
 pub(crate) fn is_transient(error: &Error) -> bool {
-    let final_reasons = [
-        reason::SERVER_SPEAKS_PLAINTEXT,
-        reason::SERVER_SPEAKS_TLS,
-        reason::NOT_A_BROKER,
-        reason::TLS_FAILED,
-    ];
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Aborted)
-        && !final_reasons.contains(&error.reason())
+    let final_reasons =
+        [reason::SERVER_SPEAKS_PLAINTEXT, reason::SERVER_SPEAKS_TLS, reason::NOT_A_BROKER, reason::TLS_FAILED];
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Aborted) && !final_reasons.contains(&error.reason())
 }
 
 impl Client {
@@ -57,10 +49,7 @@ impl Client {
             if !is_transient(&error) || attempt == ATTEMPTS_MAX {
                 return Err(error);
             }
-            let pause = error
-                .retry_after()
-                .unwrap_or(Duration::ZERO)
-                .max(backoff(attempt));
+            let pause = error.retry_after().unwrap_or(Duration::ZERO).max(backoff(attempt));
             if Instant::now() + pause >= deadline {
                 return Err(error);
             }

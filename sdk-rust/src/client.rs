@@ -5,9 +5,8 @@ use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    connection::Connections, consumer::ConsumerBuilder, error::Result, groups::Groups,
-    limits::Limits, options::ClientOptions, producer::ProducerBuilder, read::ReadBuilder,
-    streams::Streams,
+    connection::Connections, consumer::ConsumerBuilder, error::Result, groups::Groups, limits::Limits,
+    options::ClientOptions, producer::ProducerBuilder, read::ReadBuilder, streams::Streams,
 };
 
 /// A client of EventFlow. Cheap to clone; all clones share one connection.
@@ -53,10 +52,7 @@ impl Client {
 
     /// A client that connects when it is first used.
     pub fn lazy(options: ClientOptions) -> Self {
-        Self(Arc::new(Shared {
-            connections: Connections::new(options),
-            tasks: Tasks::default(),
-        }))
+        Self(Arc::new(Shared { connections: Connections::new(options), tasks: Tasks::default() }))
     }
 
     /// Administration of streams.
@@ -111,8 +107,6 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("options", self.connections().options())
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("options", self.connections().options()).finish_non_exhaustive()
     }
 }

@@ -32,8 +32,7 @@ pub struct Host {
 impl Host {
     /// True for `localhost` and loopback addresses.
     pub fn is_loopback(&self) -> bool {
-        self.name.eq_ignore_ascii_case("localhost")
-            || self.name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        self.name.eq_ignore_ascii_case("localhost") || self.name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -79,12 +78,7 @@ impl ConnectionString {
 impl fmt::Display for ConnectionString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
-        write!(
-            f,
-            "eventflow://{}?tls={}",
-            hosts.join(","),
-            if self.tls { "on" } else { "off" }
-        )
+        write!(f, "eventflow://{}?tls={}", hosts.join(","), if self.tls { "on" } else { "off" })
     }
 }
 
@@ -107,9 +101,7 @@ impl FromStr for ConnectionString {
         let rest = match text.trim().split_once("://") {
             Some(("eventflow", rest)) => rest,
             Some((scheme, _)) => {
-                return Err(wrong(format_args!(
-                    "the scheme is `{scheme}`, not `eventflow`"
-                )));
+                return Err(wrong(format_args!("the scheme is `{scheme}`, not `eventflow`")));
             }
             None => return Err(wrong("it does not begin with `eventflow://`")),
         };
@@ -122,55 +114,35 @@ impl FromStr for ConnectionString {
             Some((user, hosts)) => (Some(user), hosts),
             None => (None, rest),
         };
-        if user
-            .is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
+        if user.is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(wrong("what stands before `@` is not an API key"));
         }
-        let hosts = hosts
-            .split(',')
-            .map(parse_host)
-            .collect::<Result<Vec<Host>>>()?;
+        let hosts = hosts.split(',').map(parse_host).collect::<Result<Vec<Host>>>()?;
         let tls = parse_query(query)?.unwrap_or_else(|| !hosts.iter().all(Host::is_loopback));
-        Ok(Self {
-            hosts,
-            tls,
-            api_key: user.map(str::to_owned),
-        })
+        Ok(Self { hosts, tls, api_key: user.map(str::to_owned) })
     }
 }
 
 fn parse_host(text: &str) -> Result<Host> {
     let (name, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (name, rest) = rest
-            .split_once(']')
-            .ok_or_else(|| wrong(format_args!("`{text}` lacks a `]`")))?;
+        let (name, rest) = rest.split_once(']').ok_or_else(|| wrong(format_args!("`{text}` lacks a `]`")))?;
         if name.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(wrong(format_args!("`{name}` is not an IPv6 address")));
         }
         match rest {
             "" => (name, None),
-            _ => (
-                name,
-                Some(
-                    rest.strip_prefix(':')
-                        .ok_or_else(|| wrong(format_args!("`{text}` is not a host")))?,
-                ),
-            ),
+            _ => (name, Some(rest.strip_prefix(':').ok_or_else(|| wrong(format_args!("`{text}` is not a host")))?)),
         }
     } else {
         match text.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err(wrong(format_args!(
-                    "put the IPv6 address `{text}` in brackets"
-                )));
+                return Err(wrong(format_args!("put the IPv6 address `{text}` in brackets")));
             }
             Some((name, port)) => (name, Some(port)),
             None => (text, None),
         }
     };
-    let is_name =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
     if name.is_empty() || !name.bytes().all(is_name) {
         return Err(wrong(format_args!("`{name}` is not a host name")));
     }
@@ -181,10 +153,7 @@ fn parse_host(text: &str) -> Result<Host> {
             _ => return Err(wrong(format_args!("`{port}` is not a port"))),
         },
     };
-    Ok(Host {
-        name: name.to_owned(),
-        port,
-    })
+    Ok(Host { name: name.to_owned(), port })
 }
 
 fn parse_query(query: &str) -> Result<Option<bool>> {
@@ -195,9 +164,7 @@ fn parse_query(query: &str) -> Result<Option<bool>> {
             Some(("tls", "on")) => tls = Some(true),
             Some(("tls", "off")) => tls = Some(false),
             Some(("tls", value)) => {
-                return Err(wrong(format_args!(
-                    "`tls={value}` is neither `on` nor `off`"
-                )));
+                return Err(wrong(format_args!("`tls={value}` is neither `on` nor `off`")));
             }
             _ => return Err(wrong(format_args!("`{pair}` is not known"))),
         }
@@ -225,18 +192,10 @@ mod tests {
             }
             let parsed = parsed.expect(text);
             let hosts: Vec<String> = parsed.hosts().iter().map(Host::to_string).collect();
-            let expected: Vec<&str> = case["hosts"]
-                .as_array()
-                .expect("hosts")
-                .iter()
-                .filter_map(|h| h.as_str())
-                .collect();
+            let expected: Vec<&str> =
+                case["hosts"].as_array().expect("hosts").iter().filter_map(|h| h.as_str()).collect();
             assert_eq!(hosts, expected, "hosts of `{text}`");
-            assert_eq!(
-                parsed.tls(),
-                case["tls"].as_bool().expect("tls"),
-                "tls of `{text}`"
-            );
+            assert_eq!(parsed.tls(), case["tls"].as_bool().expect("tls"), "tls of `{text}`");
             assert_eq!(parsed.api_key(), case["key"].as_str(), "key of `{text}`");
         }
     }

@@ -14,9 +14,7 @@ pub(crate) enum Answers<T> {
 }
 
 impl<T> Answers<T> {
-    pub(crate) fn opening(
-        call: impl Future<Output = Result<Response<Streaming<T>>, Status>> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn opening(call: impl Future<Output = Result<Response<Streaming<T>>, Status>> + Send + 'static) -> Self {
         Self::Opening(Box::pin(call))
     }
 

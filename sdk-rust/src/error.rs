@@ -149,11 +149,7 @@ impl Error {
     }
 
     pub(crate) fn closed(what: &str) -> Self {
-        Self::new(
-            ErrorKind::Cancelled,
-            reason::CLOSED,
-            format!("the {what} has been closed"),
-        )
+        Self::new(ErrorKind::Cancelled, reason::CLOSED, format!("the {what} has been closed"))
     }
 
     fn change(mut self, edit: impl FnOnce(&mut Inner)) -> Self {
@@ -237,9 +233,6 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }

@@ -39,10 +39,7 @@ pub struct Header {
 impl Event {
     /// An event with a payload and nothing else. The payload is not copied when it is `Bytes`, `Vec<u8>`, `String` or static.
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self {
-            payload: payload.into(),
-            ..Self::default()
-        }
+        Self { payload: payload.into(), ..Self::default() }
     }
 
     /// Sets the key, at most 1,024 bytes. It chooses the partition; events of a key stay in order. Empty is a key.
@@ -83,10 +80,7 @@ impl Event {
     /// Adds a header. All headers of an event together: at most 64 and 16 KiB; names are unique.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push(Header {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 
@@ -112,10 +106,7 @@ impl Event {
 
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|header| header.name == name)
-            .map(|header| header.value.as_str())
+        self.headers.iter().find(|header| header.name == name).map(|header| header.value.as_str())
     }
 
     /// The content type of the payload; empty means unspecified bytes.

@@ -201,11 +201,8 @@ impl Groups {
     ) -> Result<GroupInfo> {
         let (mut group, _) = spec.into_wire(name.into());
         group.stream = stream.into();
-        let request = v1::CreateConsumerGroupRequest {
-            group: Some(group),
-            start: Some(start.into()),
-            request_id: request_id(),
-        };
+        let request =
+            v1::CreateConsumerGroupRequest { group: Some(group), start: Some(start.into()), request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.groups().create_consumer_group(request).await }
@@ -238,22 +235,14 @@ impl Groups {
 
     fn pages(&self, stream: String) -> Pages<GroupInfo> {
         pages(self.client.clone(), move |client, page_token| {
-            let request = v1::ListConsumerGroupsRequest {
-                stream: stream.clone(),
-                page_size: 0,
-                page_token,
-            };
+            let request = v1::ListConsumerGroupsRequest { stream: stream.clone(), page_size: 0, page_token };
             async move {
                 let call = |broker: Transport| {
                     let request = request.clone();
                     async move { broker.groups().list_consumer_groups(request).await }
                 };
                 let page = client.unary(call).await?;
-                let groups = page
-                    .groups
-                    .into_iter()
-                    .map(GroupInfo::try_from)
-                    .collect::<Result<_>>()?;
+                let groups = page.groups.into_iter().map(GroupInfo::try_from).collect::<Result<_>>()?;
                 Ok((groups, page.next_page_token))
             }
         })
@@ -294,11 +283,7 @@ impl Groups {
     }
 
     async fn remove(&self, name: String, force: bool) -> Result<()> {
-        let request = v1::DeleteConsumerGroupRequest {
-            name,
-            force,
-            request_id: request_id(),
-        };
+        let request = v1::DeleteConsumerGroupRequest { name, force, request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.groups().delete_consumer_group(request).await }
@@ -316,13 +301,7 @@ impl Groups {
             let request = v1::ListMembersRequest { name: name.clone() };
             async move { broker.groups().list_members(request).await }
         };
-        self.client
-            .unary(call)
-            .await?
-            .members
-            .into_iter()
-            .map(Member::try_from)
-            .collect()
+        self.client.unary(call).await?.members.into_iter().map(Member::try_from).collect()
     }
 
     /// Progress and lag of each partition, in events and in seconds.
@@ -371,25 +350,12 @@ impl Groups {
         to: Position,
         validate_only: bool,
     ) -> Result<Vec<PartitionSeek>> {
-        let request = v1::SeekRequest {
-            name,
-            partition,
-            to: Some(to.into()),
-            validate_only,
-            request_id: request_id(),
-        };
+        let request = v1::SeekRequest { name, partition, to: Some(to.into()), validate_only, request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.groups().seek(request).await }
         };
-        Ok(self
-            .client
-            .unary(call)
-            .await?
-            .partitions
-            .into_iter()
-            .map(PartitionSeek::from)
-            .collect())
+        Ok(self.client.unary(call).await?.partitions.into_iter().map(PartitionSeek::from).collect())
     }
 
     /// Stops delivery; members stay.
@@ -397,10 +363,7 @@ impl Groups {
     /// # Errors
     /// `CONSUMER_GROUP_NOT_FOUND`.
     pub async fn pause(&self, name: impl Into<String>) -> Result<GroupInfo> {
-        let request = v1::PauseConsumerGroupRequest {
-            name: name.into(),
-            request_id: request_id(),
-        };
+        let request = v1::PauseConsumerGroupRequest { name: name.into(), request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.groups().pause_consumer_group(request).await }
@@ -413,10 +376,7 @@ impl Groups {
     /// # Errors
     /// `CONSUMER_GROUP_NOT_FOUND`.
     pub async fn resume(&self, name: impl Into<String>) -> Result<GroupInfo> {
-        let request = v1::ResumeConsumerGroupRequest {
-            name: name.into(),
-            request_id: request_id(),
-        };
+        let request = v1::ResumeConsumerGroupRequest { name: name.into(), request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.groups().resume_consumer_group(request).await }

@@ -37,9 +37,7 @@ pub struct Limits {
 }
 
 pub(crate) async fn get(client: &Client) -> Result<Limits> {
-    let answer = client
-        .unary(|broker| async move { broker.streams().get_limits(GetLimitsRequest {}).await })
-        .await?;
+    let answer = client.unary(|broker| async move { broker.streams().get_limits(GetLimitsRequest {}).await }).await?;
     Ok(Limits {
         event_bytes_default: answer.event_bytes_default,
         event_bytes_max: answer.event_bytes_max,

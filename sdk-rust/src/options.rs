@@ -132,17 +132,14 @@ impl ClientOptions {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one function of the client that reads the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one function of the client that reads the environment")]
 fn environment(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Error::invalid_options(format!(
-            "the environment variable `{name}` is not UTF-8"
-        ))),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Error::invalid_options(format!("the environment variable `{name}` is not UTF-8")))
+        }
     }
 }
 

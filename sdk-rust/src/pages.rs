@@ -19,23 +19,18 @@ where
     /// Fetched objects, and the token of the next page: `None` behind the last one.
     type State<T, C> = (VecDeque<T>, Option<String>, Client, C);
     let start: State<T, C> = (VecDeque::new(), Some(String::new()), client, fetch);
-    Box::pin(stream::try_unfold(
-        start,
-        |(mut fetched, mut token, client, fetch)| async move {
-            // A page may be empty although there are more: go on until an object, or the end.
-            while fetched.is_empty() {
-                let Some(page_token) = token else {
-                    return Ok(None);
-                };
-                let (page, next) = fetch(client.clone(), page_token).await?;
-                fetched = page.into();
-                token = (!next.is_empty()).then_some(next);
-            }
-            Ok(fetched
-                .pop_front()
-                .map(|object| (object, (fetched, token, client, fetch))))
-        },
-    ))
+    Box::pin(stream::try_unfold(start, |(mut fetched, mut token, client, fetch)| async move {
+        // A page may be empty although there are more: go on until an object, or the end.
+        while fetched.is_empty() {
+            let Some(page_token) = token else {
+                return Ok(None);
+            };
+            let (page, next) = fetch(client.clone(), page_token).await?;
+            fetched = page.into();
+            token = (!next.is_empty()).then_some(next);
+        }
+        Ok(fetched.pop_front().map(|object| (object, (fetched, token, client, fetch))))
+    }))
 }
 
 #[cfg(test)]
@@ -46,8 +41,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_goes_through_all_pages_even_empty_ones() {
-        let client =
-            Client::lazy(crate::ClientOptions::new("eventflow://localhost").expect("options"));
+        let client = Client::lazy(crate::ClientOptions::new("eventflow://localhost").expect("options"));
         let list = pages(client, |_, token: String| async move {
             Ok(match token.as_str() {
                 "" => (vec![1, 2], "b".to_owned()),

@@ -65,10 +65,7 @@ impl Default for Retention {
     /// Seven days, no limit by size.
     fn default() -> Self {
         let seconds = eventflow_proto::limits::RETENTION_SECONDS_DEFAULT.unsigned_abs();
-        Self {
-            max_age: Some(Duration::from_secs(seconds)),
-            max_bytes_per_partition: 0,
-        }
+        Self { max_age: Some(Duration::from_secs(seconds)), max_bytes_per_partition: 0 }
     }
 }
 
@@ -190,10 +187,7 @@ impl Streams {
     /// `STREAM_EXISTS`, `INVALID_ARGUMENT`.
     pub async fn create(&self, name: impl Into<String>, spec: StreamSpec) -> Result<StreamInfo> {
         let (stream, _) = spec.into_wire(name.into());
-        let request = v1::CreateStreamRequest {
-            stream: Some(stream),
-            request_id: request_id(),
-        };
+        let request = v1::CreateStreamRequest { stream: Some(stream), request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.streams().create_stream(request).await }
@@ -218,18 +212,11 @@ impl Streams {
     pub fn list(&self) -> Pages<StreamInfo> {
         pages(self.client.clone(), |client, page_token| async move {
             let call = |broker: Transport| {
-                let request = v1::ListStreamsRequest {
-                    page_size: 0,
-                    page_token: page_token.clone(),
-                };
+                let request = v1::ListStreamsRequest { page_size: 0, page_token: page_token.clone() };
                 async move { broker.streams().list_streams(request).await }
             };
             let page = client.unary(call).await?;
-            let streams = page
-                .streams
-                .into_iter()
-                .map(StreamInfo::try_from)
-                .collect::<Result<_>>()?;
+            let streams = page.streams.into_iter().map(StreamInfo::try_from).collect::<Result<_>>()?;
             Ok((streams, page.next_page_token))
         })
     }
@@ -269,11 +256,7 @@ impl Streams {
     }
 
     async fn remove(&self, name: String, force: bool) -> Result<()> {
-        let request = v1::DeleteStreamRequest {
-            name,
-            force,
-            request_id: request_id(),
-        };
+        let request = v1::DeleteStreamRequest { name, force, request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.streams().delete_stream(request).await }
@@ -285,17 +268,9 @@ impl Streams {
     ///
     /// # Errors
     /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT`.
-    pub async fn add_partitions(
-        &self,
-        name: impl Into<String>,
-        partitions: u32,
-    ) -> Result<StreamInfo> {
-        let request = v1::AddPartitionsRequest {
-            name: name.into(),
-            partitions,
-            allow_key_remap: true,
-            request_id: request_id(),
-        };
+    pub async fn add_partitions(&self, name: impl Into<String>, partitions: u32) -> Result<StreamInfo> {
+        let request =
+            v1::AddPartitionsRequest { name: name.into(), partitions, allow_key_remap: true, request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.streams().add_partitions(request).await }
@@ -313,12 +288,8 @@ impl Streams {
             Purge::Before { partition, time } => (partition, Before::Time(time_to_wire(time))),
             Purge::Everything { partition } => (partition, Before::Everything(true)),
         };
-        let request = v1::PurgeStreamRequest {
-            name: name.into(),
-            partition,
-            before: Some(before),
-            request_id: request_id(),
-        };
+        let request =
+            v1::PurgeStreamRequest { name: name.into(), partition, before: Some(before), request_id: request_id() };
         let call = |broker: Transport| {
             let request = request.clone();
             async move { broker.streams().purge_stream(request).await }

@@ -74,11 +74,7 @@ impl Connections {
         Self(Arc::new(Shared {
             options,
             current: Mutex::default(),
-            dialling: tokio::sync::Mutex::new(Dialling {
-                hosts,
-                next: 0,
-                generation: 0,
-            }),
+            dialling: tokio::sync::Mutex::new(Dialling { hosts, next: 0, generation: 0 }),
         }))
     }
 
@@ -87,10 +83,7 @@ impl Connections {
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
-        self.0
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The current connection, or a new one. Tries every host once, after a back-off when the last attempts failed; callers
@@ -122,12 +115,7 @@ impl Connections {
                 Ok(transport) => {
                     dialling.generation += 1;
                     let since = Instant::now();
-                    let connection = Connection {
-                        generation: dialling.generation,
-                        host,
-                        transport,
-                        since,
-                    };
+                    let connection = Connection { generation: dialling.generation, host, transport, since };
                     tracing::debug!(host = %connection.host, "connected");
                     self.current().connection = Some(connection.clone());
                     return Ok(connection);
@@ -146,26 +134,16 @@ impl Connections {
     /// Gives a connection up: it broke, or its broker goes away. The next one goes to another host where there is one.
     pub(crate) fn leave(&self, connection: &Connection) {
         let mut current = self.current();
-        if current
-            .connection
-            .as_ref()
-            .is_some_and(|now| now.generation == connection.generation)
-        {
+        if current.connection.as_ref().is_some_and(|now| now.generation == connection.generation) {
             current.connection = None;
             let short = connection.since.elapsed() < SHORT_LIFE;
-            current.failures = if short {
-                current.failures.saturating_add(1)
-            } else {
-                0
-            };
+            current.failures = if short { current.failures.saturating_add(1) } else { 0 };
         }
     }
 }
 
 /// Half to all of an exponentially growing bound.
 pub(crate) fn backoff(failures: u32) -> Duration {
-    let bound = BACKOFF_FIRST
-        .saturating_mul(1 << failures.min(10))
-        .min(BACKOFF_MAX);
+    let bound = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
     bound.mul_f64(rand::rng().random_range(0.5..1.0))
 }

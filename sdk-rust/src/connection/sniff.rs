@@ -45,41 +45,43 @@ pub(super) struct Sniffed {
 impl Sniffed {
     pub(super) fn new(tcp: TcpStream) -> (Self, watch::Receiver<Heard>) {
         let (report, heard) = watch::channel(Heard::Nothing);
-        (
-            Self {
-                tcp,
-                report: Some(report),
-            },
-            heard,
-        )
+        (Self { tcp, report: Some(report) }, heard)
+    }
+
+    fn hear(&mut self, first: u8) {
+        if let Some(report) = self.report.take() {
+            report.send_replace(Heard::of(first));
+        }
+    }
+
+    /// A server that hangs up may have said why before; writing to it fails first.
+    fn listen_once_more(&mut self, written: &Poll<io::Result<usize>>) {
+        let mut first = [0];
+        if self.report.is_some()
+            && matches!(written, Poll::Ready(Err(_)))
+            && matches!(self.tcp.try_read(&mut first), Ok(1))
+        {
+            self.hear(first[0]);
+        }
     }
 }
 
 impl AsyncRead for Sniffed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if self.report.is_some()
-            && let Some(first) = buf.filled().get(before)
-            && let Some(report) = self.report.take()
-        {
-            report.send_replace(Heard::of(*first));
+        if let Some(first) = buf.filled().get(before).copied() {
+            self.hear(first);
         }
         polled
     }
 }
 
 impl AsyncWrite for Sniffed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.listen_once_more(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -87,7 +89,9 @@ impl AsyncWrite for Sniffed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.listen_once_more(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -30,9 +30,7 @@ pub(crate) struct Authorize(Option<MetadataValue<Ascii>>);
 impl Interceptor for Authorize {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.0 {
-            request
-                .metadata_mut()
-                .insert("authorization", value.clone());
+            request.metadata_mut().insert("authorization", value.clone());
         }
         Ok(request)
     }
@@ -47,10 +45,9 @@ impl Transport {
         let value = match &options.api_key {
             None => None,
             Some(key) => {
-                let mut value: MetadataValue<Ascii> =
-                    format!("Bearer {}", key.trim()).parse().map_err(|_| {
-                        Error::invalid_options("the API key holds characters that no key has")
-                    })?;
+                let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.trim())
+                    .parse()
+                    .map_err(|_| Error::invalid_options("the API key holds characters that no key has"))?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -64,13 +61,8 @@ impl Transport {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) async fn publish(
-        &self,
-        request: PublishRequest,
-    ) -> Result<Response<PublishResponse>, Status> {
-        PublisherServiceClient::new(self.0.clone())
-            .publish(request)
-            .await
+    pub(crate) async fn publish(&self, request: PublishRequest) -> Result<Response<PublishResponse>, Status> {
+        PublisherServiceClient::new(self.0.clone()).publish(request).await
     }
 
     pub(crate) fn consumers(&self) -> ConsumerServiceClient<Authorized> {

@@ -9,7 +9,7 @@ use crate::{
     position::Record,
 };
 
-/// Consecutive records of one partition: an iterator that knows its length. Taking a record out copies nothing.
+/// Consecutive records of one partition; iterate over it. Taking a record out copies nothing.
 #[derive(Clone, Debug)]
 pub struct Batch {
     stream: Arc<str>,
@@ -47,6 +47,16 @@ impl Batch {
     /// Partition, 0-based.
     pub fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// True for a batch without records; none is given out.
+    pub fn is_empty(&self) -> bool {
+        self.events.len() == 0
     }
 
     /// Where to go on behind this batch: what a commit of the whole batch commits.
@@ -96,19 +106,8 @@ impl Batch {
         }
     }
 
-    /// Leaves out what lies below an offset.
-    pub(crate) fn skip_below(&mut self, offset: i64) {
-        while self.len() > 0 && self.offset(self.index) < offset {
-            self.events.next();
-            self.index += 1;
-        }
-    }
-}
-
-impl Iterator for Batch {
-    type Item = Record;
-
-    fn next(&mut self) -> Option<Record> {
+    /// Takes the next record out.
+    pub(crate) fn next_record(&mut self) -> Option<Record> {
         let next_offset = self.next_record_end()?;
         let event = self.events.next()?;
         let offset = self.offset(self.index);
@@ -124,16 +123,41 @@ impl Iterator for Batch {
         })
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.events.size_hint()
+    /// Leaves out what lies below an offset.
+    pub(crate) fn skip_below(&mut self, offset: i64) {
+        while !self.is_empty() && self.offset(self.index) < offset {
+            self.events.next();
+            self.index += 1;
+        }
     }
 }
 
-impl ExactSizeIterator for Batch {
-    fn len(&self) -> usize {
-        self.events.len()
+impl IntoIterator for Batch {
+    type Item = Record;
+    type IntoIter = Records;
+
+    fn into_iter(self) -> Records {
+        Records(self)
     }
 }
+
+/// The records of a [`Batch`], one by one.
+#[derive(Clone, Debug)]
+pub struct Records(Batch);
+
+impl Iterator for Records {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        self.0.next_record()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.events.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Records {}
 
 #[cfg(test)]
 mod tests {
@@ -150,9 +174,7 @@ mod tests {
         };
         let mut batch = Batch::from_wire(&"orders".into(), wire);
         batch.skip_below(101);
-        let offsets: Vec<_> = batch
-            .map(|record| (record.offset(), record.next_offset()))
-            .collect();
+        let offsets: Vec<_> = batch.into_iter().map(|record| (record.offset(), record.next_offset())).collect();
         assert_eq!(offsets, [(104, 105), (109, 120)]);
     }
 }

@@ -95,9 +95,7 @@ impl Buffer {
 
     /// Drops what waits under leases that may not be given out any more.
     pub(super) fn purge(&self) {
-        self.waiting()
-            .deliveries
-            .retain(|delivery| delivery.lease.state() == State::Live);
+        self.waiting().deliveries.retain(|delivery| delivery.lease.state() == State::Live);
     }
 
     /// The next batch that may be given out; `None` at the end.

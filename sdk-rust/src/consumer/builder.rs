@@ -97,9 +97,7 @@ impl ConsumerBuilder {
         let request = v1::SubscribeRequest {
             group: self.group,
             // A name even when nobody chose one, to come back under.
-            member_name: self
-                .member_name
-                .unwrap_or_else(|| format!("rust-{}", uuid::Uuid::new_v4().simple())),
+            member_name: self.member_name.unwrap_or_else(|| format!("rust-{}", uuid::Uuid::new_v4().simple())),
             window_events: self.window_events,
             window_bytes: self.window_bytes,
             client: client_string(&self.client.connections().options().application),
@@ -161,11 +159,7 @@ async fn first_session(client: &Client, request: &v1::SubscribeRequest) -> Resul
 /// Library and application, within the limit and without what a terminal would not print.
 fn client_string(application: &str) -> String {
     let mut text = crate::USER_AGENT.to_owned();
-    let application: String = application
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .take(64)
-        .collect();
+    let application: String = application.chars().filter(|letter| !letter.is_control()).take(64).collect();
     if !application.is_empty() {
         text = format!("{application} {text}");
     }

@@ -77,13 +77,7 @@ impl Ledger {
         let held = match self.before.remove(&grant.partition) {
             Some(before) if before.is_continued_by(grant) => {
                 before.lease.set_state(State::Live);
-                Held {
-                    grant,
-                    delivered: grant.next_offset,
-                    released: false,
-                    ..before
-                }
-                .at(grant.next_offset)
+                Held { grant, delivered: grant.next_offset, released: false, ..before }.at(grant.next_offset)
             }
             before => {
                 if let Some(before) = before {
@@ -108,10 +102,7 @@ impl Ledger {
         lease_epoch: u64,
         next_offset: i64,
     ) -> Option<(Arc<Lease>, i64)> {
-        let held = self
-            .held
-            .get_mut(&partition)
-            .filter(|held| held.grant.lease_epoch == lease_epoch)?;
+        let held = self.held.get_mut(&partition).filter(|held| held.grant.lease_epoch == lease_epoch)?;
         held.delivered = held.delivered.max(next_offset);
         let taken = held.taken;
         held.taken = taken.max(next_offset);
@@ -168,10 +159,7 @@ impl Ledger {
             let next_offset = held.lease.done().min(held.delivered);
             if next_offset > held.sent && !held.released {
                 held.sent = next_offset;
-                commits.push(Commit {
-                    next_offset,
-                    ..held.grant
-                });
+                commits.push(Commit { next_offset, ..held.grant });
             }
         }
         commits
@@ -216,24 +204,17 @@ impl Ledger {
 
     /// True while the partition is held and everything below the offset is marked as done.
     pub(super) fn is_done(&self, partition: u32, next_offset: i64) -> bool {
-        self.held
-            .get(&partition)
-            .is_some_and(|held| held.lease.done() >= next_offset)
+        self.held.get(&partition).is_some_and(|held| held.lease.done() >= next_offset)
     }
 
     /// True while a partition is being revoked.
     pub(super) fn is_draining(&self) -> bool {
-        self.held
-            .values()
-            .any(|held| !held.released && held.lease.state() == State::Draining)
+        self.held.values().any(|held| !held.released && held.lease.state() == State::Draining)
     }
 
     /// Where delivery goes on, by partition.
     pub(super) fn positions(&self) -> Vec<(u32, i64)> {
-        self.held
-            .values()
-            .map(|held| (held.grant.partition, held.taken))
-            .collect()
+        self.held.values().map(|held| (held.grant.partition, held.taken)).collect()
     }
 }
 
@@ -270,12 +251,7 @@ mod tests {
     use super::*;
 
     fn grant(lease_epoch: u64, next_offset: i64) -> Grant {
-        Grant {
-            partition: 3,
-            log_epoch: 1,
-            lease_epoch,
-            next_offset,
-        }
+        Grant { partition: 3, log_epoch: 1, lease_epoch, next_offset }
     }
 
     /// A ledger that was sent ten events, of which four are done and a fifth is in the application's hands.
@@ -294,20 +270,10 @@ mod tests {
     fn what_is_done_is_committed_once() {
         let (mut ledger, lease) = at_work();
         let commits = ledger.take_commits();
-        assert_eq!(
-            commits,
-            [Commit {
-                next_offset: 4,
-                ..grant(7, 0)
-            }]
-        );
+        assert_eq!(commits, [Commit { next_offset: 4, ..grant(7, 0) }]);
         assert!(ledger.take_commits().is_empty());
         ledger.unconfirmed(commits[0]);
-        assert_eq!(
-            ledger.take_commits(),
-            commits,
-            "an unconfirmed commit is sent again"
-        );
+        assert_eq!(ledger.take_commits(), commits, "an unconfirmed commit is sent again");
         ledger.confirmed(commits[0], 4);
         lease.set_done(5);
         assert_eq!(ledger.take_commits()[0].next_offset, 5);
@@ -320,52 +286,26 @@ mod tests {
         lease.set_done(5);
         ledger.joined(true);
         ledger.assigned(grant(8, 0));
-        assert!(
-            ledger.take_commits().is_empty(),
-            "this session was sent nothing yet"
-        );
-        assert!(
-            ledger.delivered(3, 7, 6).is_none(),
-            "a batch of the old lease is void"
-        );
+        assert!(ledger.take_commits().is_empty(), "this session was sent nothing yet");
+        assert!(ledger.delivered(3, 7, 6).is_none(), "a batch of the old lease is void");
         let (same, before) = ledger.delivered(3, 8, 3).expect("held");
         assert!(Arc::ptr_eq(&same, &lease));
         assert_eq!(before, 10, "all ten came before");
-        assert_eq!(
-            ledger.take_commits()[0].next_offset,
-            3,
-            "never beyond what this session was sent"
-        );
+        assert_eq!(ledger.take_commits()[0].next_offset, 3, "never beyond what this session was sent");
         ledger.delivered(3, 8, 12);
-        assert_eq!(
-            ledger.take_commits()[0],
-            Commit {
-                next_offset: 5,
-                ..grant(8, 0)
-            }
-        );
+        assert_eq!(ledger.take_commits()[0], Commit { next_offset: 5, ..grant(8, 0) });
     }
 
     #[test]
     fn a_partition_that_somebody_else_may_have_touched_begins_anew() {
-        for other in [
-            grant(9, 4),
-            grant(8, 11),
-            Grant {
-                log_epoch: 2,
-                ..grant(8, 4)
-            },
-        ] {
+        for other in [grant(9, 4), grant(8, 11), Grant { log_epoch: 2, ..grant(8, 4) }] {
             let (mut ledger, lease) = at_work();
             ledger.disconnected();
             ledger.joined(true);
             ledger.assigned(other);
             assert_eq!(lease.state(), State::Gone, "{other:?}");
             let (fresh, before) = ledger.delivered(3, other.lease_epoch, 20).expect("held");
-            assert_eq!(
-                (fresh.done(), before),
-                (other.next_offset, other.next_offset)
-            );
+            assert_eq!((fresh.done(), before), (other.next_offset, other.next_offset));
         }
     }
 
@@ -373,11 +313,7 @@ mod tests {
     fn a_partition_that_was_not_kept_is_gone() {
         let (mut ledger, lease) = at_work();
         ledger.disconnected();
-        assert_eq!(
-            lease.state(),
-            State::Live,
-            "what was delivered may be finished meanwhile"
-        );
+        assert_eq!(lease.state(), State::Live, "what was delivered may be finished meanwhile");
         ledger.joined(false);
         assert_eq!(lease.state(), State::Gone);
     }
@@ -389,10 +325,7 @@ mod tests {
         assert!(ledger.is_draining() && ledger.take_releases().is_empty());
         lease.set_done(5);
         let commit = ledger.take_commits()[0];
-        assert!(
-            ledger.take_releases().is_empty(),
-            "the commit is not durable yet"
-        );
+        assert!(ledger.take_releases().is_empty(), "the commit is not durable yet");
         ledger.confirmed(commit, 5);
         assert_eq!(ledger.take_releases(), [3]);
         assert!(ledger.take_releases().is_empty());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eventflow_proto::v1::{
-    CommitAttach, CommitHeartbeat, CommitLeave, CommitProgress, CommitRelease, CommitRequest,
-    CommitResponse, PartitionCommit, commit_request::Frame,
+    CommitAttach, CommitHeartbeat, CommitLeave, CommitProgress, CommitRelease, CommitRequest, CommitResponse,
+    PartitionCommit, commit_request::Frame,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,18 +31,9 @@ impl Link {
     pub(super) fn open(connection: &Connection, session_id: &str) -> Self {
         let (requests, frames) = mpsc::channel(FRAMES_QUEUED);
         let mut consumers = connection.transport.consumers();
-        let answers =
-            Answers::opening(async move { consumers.commit(ReceiverStream::new(frames)).await });
-        let mut link = Self {
-            requests,
-            answers,
-            next_frame: 1,
-            on_its_way: None,
-            last_sent: Instant::now(),
-        };
-        link.send(Frame::Attach(CommitAttach {
-            session_id: session_id.to_owned(),
-        }));
+        let answers = Answers::opening(async move { consumers.commit(ReceiverStream::new(frames)).await });
+        let mut link = Self { requests, answers, next_frame: 1, on_its_way: None, last_sent: Instant::now() };
+        link.send(Frame::Attach(CommitAttach { session_id: session_id.to_owned() }));
         link
     }
 
@@ -52,10 +43,7 @@ impl Link {
         let frame_id = self.next_frame;
         self.next_frame += 1;
         self.last_sent = Instant::now();
-        permit.send(CommitRequest {
-            frame_id,
-            frame: Some(frame),
-        });
+        permit.send(CommitRequest { frame_id, frame: Some(frame) });
         Some(frame_id)
     }
 
@@ -77,9 +65,7 @@ impl Link {
             lease_epoch: commit.lease_epoch,
             next_offset: Some(commit.next_offset),
         };
-        let progress = CommitProgress {
-            commits: commits.iter().map(wire).collect(),
-        };
+        let progress = CommitProgress { commits: commits.iter().map(wire).collect() };
         if let Some(frame_id) = self.send(Frame::Commit(progress)) {
             self.on_its_way = Some((frame_id, commits));
         }
@@ -103,16 +89,11 @@ impl Link {
 
     /// The commits that an answer is about.
     pub(super) fn answered(&mut self, frame_id: u64) -> Option<Vec<Commit>> {
-        self.on_its_way
-            .take_if(|(waiting, _)| *waiting == frame_id)
-            .map(|(_, commits)| commits)
+        self.on_its_way.take_if(|(waiting, _)| *waiting == frame_id).map(|(_, commits)| commits)
     }
 
     /// The commits whose answer will not come any more.
     pub(super) fn unanswered(&mut self) -> Vec<Commit> {
-        self.on_its_way
-            .take()
-            .map(|(_, commits)| commits)
-            .unwrap_or_default()
+        self.on_its_way.take().map(|(_, commits)| commits).unwrap_or_default()
     }
 }

@@ -32,10 +32,7 @@ pub(super) const COMMANDS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Commit (partition, next offset) pairs; answer once they are durable.
-    Commit {
-        positions: Vec<(u32, i64)>,
-        reply: oneshot::Sender<Result<()>>,
-    },
+    Commit { positions: Vec<(u32, i64)>, reply: oneshot::Sender<Result<()>> },
     /// Commit what is done, leave, end.
     Close { reply: oneshot::Sender<Result<()>> },
 }
@@ -88,12 +85,7 @@ impl Waiters {
     }
 
     /// Takes a request to commit; refuses it at once when a partition is not held.
-    pub(super) fn add(
-        &mut self,
-        ledger: &mut Ledger,
-        positions: Vec<(u32, i64)>,
-        reply: oneshot::Sender<Result<()>>,
-    ) {
+    pub(super) fn add(&mut self, ledger: &mut Ledger, positions: Vec<(u32, i64)>, reply: oneshot::Sender<Result<()>>) {
         let mut all_held = true;
         for (partition, next_offset) in &positions {
             all_held &= ledger.done(*partition, *next_offset);
@@ -110,18 +102,12 @@ impl Waiters {
         let waiters = std::mem::take(&mut self.0);
         for mut waiter in waiters {
             let is_open = |(partition, next_offset): &(u32, i64)| {
-                ledger
-                    .committed(*partition)
-                    .is_none_or(|committed| committed < *next_offset)
+                ledger.committed(*partition).is_none_or(|committed| committed < *next_offset)
             };
             waiter.positions.retain(is_open);
             if waiter.positions.is_empty() {
                 let _ = waiter.reply.send(Ok(()));
-            } else if waiter
-                .positions
-                .iter()
-                .any(|(partition, offset)| !ledger.is_done(*partition, *offset))
-            {
+            } else if waiter.positions.iter().any(|(partition, offset)| !ledger.is_done(*partition, *offset)) {
                 let _ = waiter.reply.send(Err(not_held()));
             } else {
                 self.0.push(waiter);
@@ -137,12 +123,9 @@ impl Waiters {
 }
 
 fn not_held() -> Error {
-    let message = "the consumer does not hold the partition at this position; its events come again to whoever holds it";
-    Error::new(
-        ErrorKind::FailedPrecondition,
-        reason::PARTITION_NOT_HELD,
-        message,
-    )
+    let message =
+        "the consumer does not hold the partition at this position; its events come again to whoever holds it";
+    Error::new(ErrorKind::FailedPrecondition, reason::PARTITION_NOT_HELD, message)
 }
 
 impl MemberTask {
@@ -174,8 +157,7 @@ impl MemberTask {
             }
         };
         self.ledger.end();
-        self.waiters
-            .fail(&error.clone().unwrap_or_else(|| Error::closed("consumer")));
+        self.waiters.fail(&error.clone().unwrap_or_else(|| Error::closed("consumer")));
         self.buffer.end(error);
     }
 
@@ -228,11 +210,9 @@ impl MemberTask {
     pub(super) fn is_final(&self, error: &Error) -> bool {
         match (error.reason(), error.kind()) {
             ("MEMBER_FENCED", _) => self.is_named,
-            (
-                "TOO_MANY_MEMBERS" | "SLOW_CONSUMER" | "LOG_TRUNCATED" | "SESSION_NOT_FOUND"
-                | "SESSION_ELSEWHERE",
-                _,
-            ) => false,
+            ("TOO_MANY_MEMBERS" | "SLOW_CONSUMER" | "LOG_TRUNCATED" | "SESSION_NOT_FOUND" | "SESSION_ELSEWHERE", _) => {
+                false
+            }
             (_, ErrorKind::Unavailable) => !is_transient(error),
             (_, kind) => !matches!(
                 kind,

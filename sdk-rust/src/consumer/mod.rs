@@ -49,7 +49,7 @@ use futures_util::Stream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use batch::Batch;
+pub use batch::{Batch, Records};
 pub use builder::ConsumerBuilder;
 pub use notice::{Notice, Notices};
 
@@ -105,7 +105,7 @@ impl Consumer {
         loop {
             if let Some(current) = &mut self.current {
                 let next_offset = current.batch.next_offset();
-                if current.batch.len() > 0 && current.give_out(next_offset) {
+                if !current.batch.is_empty() && current.give_out(next_offset) {
                     return Poll::Ready(Some(Ok(current.batch.take_rest())));
                 }
             }
@@ -137,7 +137,7 @@ impl Consumer {
         Poll::Ready(match ready!(self.buffer.poll_take(cx)) {
             Some(Ok(delivery)) => {
                 let current = Current::from(delivery);
-                if current.batch.len() == 0 {
+                if current.batch.is_empty() {
                     current.pass_by();
                 }
                 self.current = Some(current);
@@ -154,41 +154,28 @@ impl Consumer {
     /// # Errors
     /// `PARTITION_NOT_HELD`: the partition has moved on, and its events come again to whoever holds it.
     pub async fn commit(&self, record: &Record) -> Result<()> {
-        self.commit_positions([(record.partition(), record.next_offset())])
-            .await
+        self.commit_positions([(record.partition(), record.next_offset())]).await
     }
 
     /// Commits (partition, next offset) pairs: everything below the offset is done. Returns once that is durable.
     ///
     /// # Errors
     /// As [`Consumer::commit`]; also for an offset beyond what was given out.
-    pub async fn commit_positions(
-        &self,
-        positions: impl IntoIterator<Item = (u32, i64)>,
-    ) -> Result<()> {
+    pub async fn commit_positions(&self, positions: impl IntoIterator<Item = (u32, i64)>) -> Result<()> {
         let (reply, durable) = oneshot::channel();
         let positions = positions.into_iter().collect();
-        self.ask(Command::Commit { positions, reply }, durable)
-            .await
+        self.ask(Command::Commit { positions, reply }, durable).await
     }
 
     async fn ask(&self, command: Command, answer: oneshot::Receiver<Result<()>>) -> Result<()> {
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| Error::closed("consumer"))?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(Error::closed("consumer")))
+        self.commands.send(command).await.map_err(|_| Error::closed("consumer"))?;
+        answer.await.unwrap_or_else(|_| Err(Error::closed("consumer")))
     }
 
     /// What happens besides events. The first call hears everything since the start, later ones from now on.
     pub fn notices(&self) -> Notices {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        notices
-            .0
-            .take()
-            .unwrap_or_else(|| Notices(notices.1.resubscribe()))
+        notices.0.take().unwrap_or_else(|| Notices(notices.1.resubscribe()))
     }
 
     /// Name of this member, given or made up.
@@ -268,7 +255,7 @@ impl Stream for Consumer {
             if let Some(current) = &mut self.current
                 && let Some(next_offset) = current.batch.next_record_end()
                 && current.give_out(next_offset)
-                && let Some(record) = current.batch.next()
+                && let Some(record) = current.batch.next_record()
             {
                 return Poll::Ready(Some(Ok(record)));
             }

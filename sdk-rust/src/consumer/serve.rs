@@ -87,13 +87,7 @@ impl MemberTask {
         if session.link.is_free() && now >= session.commit_not_before {
             let due = match self.auto_commit {
                 None => true,
-                Some(_)
-                    if session.going.is_some()
-                        || self.ledger.is_draining()
-                        || !self.waiters.is_empty() =>
-                {
-                    true
-                }
+                Some(_) if session.going.is_some() || self.ledger.is_draining() || !self.waiters.is_empty() => true,
                 Some(_) => now >= session.commit_due || self.buffer.take_worth(),
             };
             if due {
@@ -122,54 +116,32 @@ impl MemberTask {
                     self.ledger.assigned(*grant);
                 }
                 self.buffer.purge();
-                let partitions = grants
-                    .iter()
-                    .map(|grant| (grant.partition, grant.next_offset))
-                    .collect();
+                let partitions = grants.iter().map(|grant| (grant.partition, grant.next_offset)).collect();
                 self.tell(Notice::Assigned { partitions });
                 self.settled(session);
             }
             Frame::Revoking(revoking) => {
-                revoking
-                    .partitions
-                    .iter()
-                    .for_each(|partition| self.ledger.revoking(*partition));
+                revoking.partitions.iter().for_each(|partition| self.ledger.revoking(*partition));
                 self.buffer.purge();
                 let deadline = time_from_wire(&revoking.deadline.unwrap_or_default());
-                self.tell(Notice::Revoking {
-                    partitions: revoking.partitions,
-                    deadline,
-                });
+                self.tell(Notice::Revoking { partitions: revoking.partitions, deadline });
             }
             Frame::Lost(lost) => {
-                lost.partitions
-                    .iter()
-                    .for_each(|partition| self.ledger.lost(*partition));
+                lost.partitions.iter().for_each(|partition| self.ledger.lost(*partition));
                 self.buffer.purge();
-                self.tell(Notice::Revoked {
-                    partitions: lost.partitions,
-                });
+                self.tell(Notice::Revoked { partitions: lost.partitions });
             }
             Frame::Heartbeat(_) => self.settled(session),
-            Frame::Repositioned(v1::Repositioned {
-                partition: Some(partition),
-            }) => {
+            Frame::Repositioned(v1::Repositioned { partition: Some(partition) }) => {
                 let grant = Grant::from(&partition);
                 self.ledger.repositioned(grant);
                 self.buffer.purge();
-                self.tell(Notice::Repositioned {
-                    partition: grant.partition,
-                    next_offset: grant.next_offset,
-                });
+                self.tell(Notice::Repositioned { partition: grant.partition, next_offset: grant.next_offset });
             }
             Frame::Repositioned(_) => {}
             Frame::Truncated(truncated) => self.truncated(&truncated),
             Frame::GoAway(go_away) => {
-                let grace = go_away
-                    .grace
-                    .as_ref()
-                    .map(duration_from_wire)
-                    .unwrap_or_default();
+                let grace = go_away.grace.as_ref().map(duration_from_wire).unwrap_or_default();
                 tracing::debug!(reason = go_away.reason, "the broker is going away");
                 session.going = Some(Instant::now() + grace.min(TICK * 4));
             }
@@ -178,15 +150,9 @@ impl MemberTask {
     }
 
     fn batch(&mut self, session: &Session, wire: eventflow_proto::EventBatch) {
-        let (partition, lease_epoch, next_offset) =
-            (wire.partition, wire.lease_epoch, wire.next_offset);
-        let Some((lease, taken)) = self.ledger.delivered(partition, lease_epoch, next_offset)
-        else {
-            tracing::debug!(
-                partition,
-                lease_epoch,
-                "a batch under a lease that is not held"
-            );
+        let (partition, lease_epoch, next_offset) = (wire.partition, wire.lease_epoch, wire.next_offset);
+        let Some((lease, taken)) = self.ledger.delivered(partition, lease_epoch, next_offset) else {
+            tracing::debug!(partition, lease_epoch, "a batch under a lease that is not held");
             return;
         };
         if next_offset <= taken {
@@ -195,17 +161,12 @@ impl MemberTask {
         let bytes = wire.events.iter().map(payload_bytes).sum();
         let mut batch = Batch::from_wire(&session.stream, wire);
         batch.skip_below(taken);
-        self.buffer.push(Delivery {
-            lease,
-            batch,
-            bytes,
-        });
+        self.buffer.push(Delivery { lease, batch, bytes });
     }
 
     fn truncated(&mut self, truncated: &v1::Truncated) {
         if truncated.resumed {
-            self.ledger
-                .truncated(truncated.partition, truncated.to_offset);
+            self.ledger.truncated(truncated.partition, truncated.to_offset);
         }
         tracing::warn!(
             partition = truncated.partition,
@@ -227,19 +188,11 @@ impl MemberTask {
         if let Some(since) = self.away_since.take() {
             let (after, resumed_at) = (since.elapsed(), self.ledger.positions());
             tracing::info!(?after, broker = session.broker, "reconnected");
-            self.tell(Notice::Reconnected {
-                after,
-                broker: session.broker.clone(),
-                resumed_at,
-            });
+            self.tell(Notice::Reconnected { after, broker: session.broker.clone(), resumed_at });
         }
     }
 
-    fn answer(
-        &mut self,
-        session: &mut Session,
-        answer: Result<Option<v1::CommitResponse>, Status>,
-    ) -> Option<End> {
+    fn answer(&mut self, session: &mut Session, answer: Result<Option<v1::CommitResponse>, Status>) -> Option<End> {
         let error = match answer {
             Ok(Some(response)) => {
                 session.broken_links = 0;
@@ -255,12 +208,7 @@ impl MemberTask {
         session.broken_links += 1;
         match error {
             Some(error) if is_elsewhere(&error) => return Some(End::Lost),
-            Some(error)
-                if matches!(
-                    error.reason(),
-                    "SESSION_NOT_FOUND" | "SESSION_ELSEWHERE" | "SESSION_EXPIRED"
-                ) =>
-            {
+            Some(error) if matches!(error.reason(), "SESSION_NOT_FOUND" | "SESSION_ELSEWHERE" | "SESSION_EXPIRED") => {
                 return Some(End::Again);
             }
             Some(error) if self.is_final(&error) => return Some(End::Final(error)),
@@ -273,21 +221,13 @@ impl MemberTask {
     }
 
     /// Books the results of a commit. The error of one that was not made and may not be repeated.
-    pub(super) fn committed(
-        &mut self,
-        session: &mut Session,
-        response: v1::CommitResponse,
-    ) -> Option<Error> {
+    pub(super) fn committed(&mut self, session: &mut Session, response: v1::CommitResponse) -> Option<Error> {
         let mut refused = None;
         for commit in session.link.answered(response.frame_id)? {
-            let result = response
-                .results
-                .iter()
-                .find(|result| result.partition == commit.partition);
+            let result = response.results.iter().find(|result| result.partition == commit.partition);
             let Some(status) = result.and_then(|result| result.error.clone()) else {
                 let committed = result.and_then(|result| result.committed_offset);
-                self.ledger
-                    .confirmed(commit, committed.unwrap_or(commit.next_offset));
+                self.ledger.confirmed(commit, committed.unwrap_or(commit.next_offset));
                 continue;
             };
             let error = Error::from(status);
@@ -324,10 +264,7 @@ impl MemberTask {
 }
 
 /// The next thing that the application asks for; `None` when it is gone. Cancel-safe.
-async fn next_command(
-    early: &mut VecDeque<Command>,
-    commands: &mut mpsc::Receiver<Command>,
-) -> Option<Command> {
+async fn next_command(early: &mut VecDeque<Command>, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
     match early.pop_front() {
         Some(command) => Some(command),
         None => commands.recv().await,

@@ -51,11 +51,7 @@ pub(super) async fn join(client: &Client, request: v1::SubscribeRequest) -> Resu
         Err(_) => {
             client.connections().leave(&connection);
             let message = format!("`{}` did not answer a Subscribe in time", connection.host);
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                reason::CONNECTION_TIMED_OUT,
-                message,
-            ));
+            return Err(Error::new(ErrorKind::Unavailable, reason::CONNECTION_TIMED_OUT, message));
         }
     };
     if let Err(error) = &joined
@@ -75,11 +71,7 @@ pub(super) async fn join(client: &Client, request: v1::SubscribeRequest) -> Resu
         stream: started.stream.into(),
         broker: started.broker,
         kept: started.reattached,
-        silence_max: started
-            .silence_limit
-            .as_ref()
-            .map_or(SILENCE_DEFAULT, duration_from_wire)
-            .max(TICK * 4),
+        silence_max: started.silence_limit.as_ref().map_or(SILENCE_DEFAULT, duration_from_wire).max(TICK * 4),
         heard: now,
         settled: false,
         going: None,
@@ -95,28 +87,13 @@ async fn begin(
     connection: &Connection,
     request: v1::SubscribeRequest,
 ) -> Result<(Streaming<v1::SubscribeResponse>, v1::SessionStarted)> {
-    let mut subscription = connection
-        .transport
-        .consumers()
-        .subscribe(request)
-        .await?
-        .into_inner();
-    match subscription
-        .message()
-        .await?
-        .and_then(|response| response.frame)
-    {
+    let mut subscription = connection.transport.consumers().subscribe(request).await?.into_inner();
+    match subscription.message().await?.and_then(|response| response.frame) {
         Some(Frame::Session(started)) => Ok((subscription, started)),
         Some(Frame::GoAway(_)) | None => {
             let message = format!("`{}` is going away", connection.host);
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "BROKER_DRAINING",
-                message,
-            ))
+            Err(Error::new(ErrorKind::Unavailable, "BROKER_DRAINING", message))
         }
-        Some(_) => Err(Error::protocol(
-            "a subscription did not begin with its session",
-        )),
+        Some(_) => Err(Error::protocol("a subscription did not begin with its session")),
     }
 }

@@ -57,10 +57,7 @@ fn lost(status: Status) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         reason::CONNECTION_LOST,
-        format!(
-            "the connection to the broker was lost: {}",
-            innermost(&status)
-        ),
+        format!("the connection to the broker was lost: {}", innermost(&status)),
     )
     .with_applied(Applied::Unknown)
     .with_source(status)
@@ -82,11 +79,8 @@ impl From<Status> for Error {
         let code = status.code();
         let Some(info) = details.error_info() else {
             return match code {
-                Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled => {
-                    lost(status)
-                }
-                _ => Error::new(code.into(), &reason_of_code(code), status.message())
-                    .with_source(status),
+                Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled => lost(status),
+                _ => Error::new(code.into(), &reason_of_code(code), status.message()).with_source(status),
             };
         };
         let metadata: BTreeMap<String, String> = info.metadata.clone().into_iter().collect();
@@ -112,14 +106,10 @@ impl From<Status> for Error {
 impl From<v1::ErrorStatus> for Error {
     fn from(status: v1::ErrorStatus) -> Self {
         let metadata: BTreeMap<String, String> = status.metadata.into_iter().collect();
-        Error::new(
-            Code::from_i32(status.code).into(),
-            &status.reason,
-            status.message,
-        )
-        .with_applied(applied(&metadata))
-        .with_metadata(metadata)
-        .with_retry_after(status.retry_delay.as_ref().map(duration_from_wire))
+        Error::new(Code::from_i32(status.code).into(), &status.reason, status.message)
+            .with_applied(applied(&metadata))
+            .with_metadata(metadata)
+            .with_retry_after(status.retry_delay.as_ref().map(duration_from_wire))
     }
 }
 
@@ -134,18 +124,11 @@ mod tests {
         let mut details = ErrorDetails::with_error_info(
             "STREAM_NOT_FOUND",
             "eventflow",
-            [
-                ("stream".to_owned(), "ordrs".to_owned()),
-                ("applied".to_owned(), "no".to_owned()),
-            ],
+            [("stream".to_owned(), "ordrs".to_owned()), ("applied".to_owned(), "no".to_owned())],
         );
         details.set_retry_info(Some(Duration::from_secs(2)));
         details.add_bad_request_violation("stream", "no such stream");
-        let error = Error::from(Status::with_error_details(
-            Code::NotFound,
-            "stream `ordrs` not found",
-            details,
-        ));
+        let error = Error::from(Status::with_error_details(Code::NotFound, "stream `ordrs` not found", details));
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.reason(), "STREAM_NOT_FOUND");
         assert_eq!(error.metadata()["stream"], "ordrs");
@@ -159,9 +142,6 @@ mod tests {
         let error = Error::from(Status::new(Code::FailedPrecondition, "no"));
         assert_eq!(error.reason(), "FAILED_PRECONDITION");
         let error = Error::from(Status::new(Code::Unavailable, "tcp reset"));
-        assert_eq!(
-            (error.reason(), error.applied()),
-            (reason::CONNECTION_LOST, Applied::Unknown)
-        );
+        assert_eq!((error.reason(), error.applied()), (reason::CONNECTION_LOST, Applied::Unknown));
     }
 }

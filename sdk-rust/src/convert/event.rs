@@ -11,11 +11,7 @@ pub(crate) fn event_to_wire(event: Event) -> v1::Event {
         id: event.id,
         r#type: event.event_type,
         key: event.key,
-        headers: event
-            .headers
-            .into_iter()
-            .map(|Header { name, value }| v1::Header { name, value })
-            .collect(),
+        headers: event.headers.into_iter().map(|Header { name, value }| v1::Header { name, value }).collect(),
         content_type: event.content_type,
         time: event.time.map(time_to_wire),
         payload: (!event.payload.is_empty()).then_some(Payload::Data(event.payload)),
@@ -27,11 +23,7 @@ pub(crate) fn event_from_wire(event: v1::Event) -> Event {
         id: event.id,
         event_type: event.r#type,
         key: event.key,
-        headers: event
-            .headers
-            .into_iter()
-            .map(|v1::Header { name, value }| Header { name, value })
-            .collect(),
+        headers: event.headers.into_iter().map(|v1::Header { name, value }| Header { name, value }).collect(),
         content_type: event.content_type,
         time: event.time.as_ref().map(time_from_wire),
         payload: match event.payload {

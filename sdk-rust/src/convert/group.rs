@@ -26,17 +26,11 @@ impl GroupSpec {
             ("drain_timeout", self.drain_timeout.is_some()),
             ("labels", self.labels.is_some()),
         ];
-        let paths = set
-            .iter()
-            .filter(|(_, set)| *set)
-            .map(|(path, _)| (*path).to_owned())
-            .collect();
+        let paths = set.iter().filter(|(_, set)| *set).map(|(path, _)| (*path).to_owned()).collect();
         let group = v1::ConsumerGroup {
             name,
             description: self.description.unwrap_or_default(),
-            on_truncated: self
-                .on_truncated
-                .map_or(0, |policy| v1::OnTruncated::from(policy) as i32),
+            on_truncated: self.on_truncated.map_or(0, |policy| v1::OnTruncated::from(policy) as i32),
             drain_timeout: self.drain_timeout.map(duration_to_wire),
             labels: self.labels.unwrap_or_default(),
             ..v1::ConsumerGroup::default()
@@ -54,10 +48,7 @@ impl TryFrom<v1::ConsumerGroup> for GroupInfo {
                 v1::OnTruncated::Stop => OnTruncated::Stop,
                 _ => OnTruncated::Continue,
             },
-            drain_timeout: duration_from_wire(&required(
-                group.drain_timeout,
-                "group.drain_timeout",
-            )?),
+            drain_timeout: duration_from_wire(&required(group.drain_timeout, "group.drain_timeout")?),
             create_time: time_from_wire(&required(group.create_time, "group.create_time")?),
             update_time: time_from_wire(&required(group.update_time, "group.update_time")?),
             name: group.name,

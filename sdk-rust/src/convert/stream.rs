@@ -18,11 +18,7 @@ impl StreamSpec {
             ("max_event_bytes", self.max_event_bytes.is_some()),
             ("labels", self.labels.is_some()),
         ];
-        let paths = set
-            .iter()
-            .filter(|(_, set)| *set)
-            .map(|(path, _)| (*path).to_owned())
-            .collect();
+        let paths = set.iter().filter(|(_, set)| *set).map(|(path, _)| (*path).to_owned()).collect();
         let stream = v1::Stream {
             name,
             description: self.description.unwrap_or_default(),
@@ -45,11 +41,7 @@ impl TryFrom<v1::Stream> for StreamInfo {
             uid: stream.uid,
             description: stream.description,
             partitions: stream.partitions,
-            retention: stream
-                .retention
-                .as_ref()
-                .map(Retention::from)
-                .unwrap_or_default(),
+            retention: stream.retention.as_ref().map(Retention::from).unwrap_or_default(),
             max_event_bytes: stream.max_event_bytes,
             labels: stream.labels,
             routing_version: stream.routing_version,

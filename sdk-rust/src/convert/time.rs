@@ -12,10 +12,7 @@ pub(crate) fn time_from_wire(time: &prost_types::Timestamp) -> SystemTime {
 
 pub(crate) fn time_to_wire(time: SystemTime) -> prost_types::Timestamp {
     let (seconds, nanos) = match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => (
-            i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            after.subsec_nanos(),
-        ),
+        Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), after.subsec_nanos()),
         Err(error) => {
             let before = error.duration();
             let seconds = -i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
@@ -25,17 +22,11 @@ pub(crate) fn time_to_wire(time: SystemTime) -> prost_types::Timestamp {
             }
         }
     };
-    prost_types::Timestamp {
-        seconds,
-        nanos: i32::try_from(nanos).unwrap_or(0),
-    }
+    prost_types::Timestamp { seconds, nanos: i32::try_from(nanos).unwrap_or(0) }
 }
 
 pub(crate) fn duration_from_wire(duration: &prost_types::Duration) -> Duration {
-    Duration::new(
-        u64::try_from(duration.seconds).unwrap_or(0),
-        u32::try_from(duration.nanos).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(duration.seconds).unwrap_or(0), u32::try_from(duration.nanos).unwrap_or(0))
 }
 
 pub(crate) fn duration_to_wire(duration: Duration) -> prost_types::Duration {

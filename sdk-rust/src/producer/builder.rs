@@ -107,38 +107,21 @@ impl ProducerBuilder {
         });
         let tasks = self.client.tasks().clone();
         let stop = tasks.stop.child_token();
-        let sender = Sender::new(
-            self.client,
-            Arc::clone(&shared),
-            stop.clone(),
-            self.in_flight_per_partition,
-        );
+        let sender = Sender::new(self.client, Arc::clone(&shared), stop.clone(), self.in_flight_per_partition);
         tasks.tracker.spawn(sender.run());
         Ok(Producer(Arc::new(Handle { shared, stop })))
     }
 
     fn check(&self) -> Result<()> {
         let limits: [(&str, usize, usize, usize); 4] = [
-            (
-                "memory_bytes",
-                self.memory_bytes,
-                2 * EVENT_BYTES_MAX,
-                16 * 1024 * 1024 * 1024,
-            ),
+            ("memory_bytes", self.memory_bytes, 2 * EVENT_BYTES_MAX, 16 * 1024 * 1024 * 1024),
             ("batch_events", self.batch_events, 1, REQUEST_EVENTS_MAX),
             ("batch_bytes", self.batch_bytes, 1, EVENT_BYTES_MAX),
-            (
-                "in_flight_per_partition",
-                self.in_flight_per_partition,
-                1,
-                PRODUCER_IN_FLIGHT_MAX,
-            ),
+            ("in_flight_per_partition", self.in_flight_per_partition, 1, PRODUCER_IN_FLIGHT_MAX),
         ];
         for (name, value, min, max) in limits {
             if !(min..=max).contains(&value) {
-                return Err(Error::invalid_options(format!(
-                    "`{name}` is {value}; it must be from {min} to {max}"
-                )));
+                return Err(Error::invalid_options(format!("`{name}` is {value}; it must be from {min} to {max}")));
             }
         }
         Ok(())
@@ -149,10 +132,7 @@ impl ProducerBuilder {
 pub(super) async fn routing(client: &Client, stream: &str) -> Result<Routing> {
     let stream = client.streams().get(stream).await?;
     if stream.partitions == 0 || stream.partitions > PARTITIONS_MAX {
-        return Err(Error::protocol(format!(
-            "stream `{}` has {} partitions",
-            stream.name, stream.partitions
-        )));
+        return Err(Error::protocol(format!("stream `{}` has {} partitions", stream.name, stream.partitions)));
     }
     Ok(Routing {
         partitions: stream.partitions,

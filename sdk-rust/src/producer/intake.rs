@@ -103,9 +103,7 @@ impl Intake {
             ended: None,
             failure: None,
         };
-        intake
-            .partitions
-            .resize_with(routing.partitions as usize, Gathering::default);
+        intake.partitions.resize_with(routing.partitions as usize, Gathering::default);
         intake
     }
 
@@ -120,8 +118,7 @@ impl Intake {
         };
         let gathering = &mut self.partitions[partition as usize];
         let too_full = gathering.open.as_ref().is_some_and(|open| {
-            open.ends.len() >= self.sizes.batch_events
-                || open.body.len() + len > self.sizes.batch_bytes
+            open.ends.len() >= self.sizes.batch_events || open.body.len() + len > self.sizes.batch_bytes
         });
         if too_full {
             self.close(partition);
@@ -168,11 +165,7 @@ impl Intake {
             gathering.full.push_back(Parcel {
                 body: open.body.freeze(),
                 ends: open.ends,
-                spans: vec![Span {
-                    outcome: open.outcome,
-                    first: 0,
-                    count,
-                }],
+                spans: vec![Span { outcome: open.outcome, first: 0, count }],
                 deadline: open.deadline,
                 gave_up: false,
             });
@@ -239,11 +232,7 @@ impl Intake {
         self.routing = routing;
         self.sticky %= routing.partitions.max(1);
         self.partitions.clear();
-        self.partitions
-            .extend(parcels.into_iter().map(|full| Gathering {
-                full,
-                ..Gathering::default()
-            }));
+        self.partitions.extend(parcels.into_iter().map(|full| Gathering { full, ..Gathering::default() }));
         for partition in 0..routing.partitions {
             if !self.partitions[partition as usize].is_empty() {
                 self.tell(partition);
@@ -270,16 +259,8 @@ impl Intake {
 
     /// True when the fate of everything below a mark is known.
     pub(super) fn is_settled_below(&self, mark: u64) -> bool {
-        let closed = self
-            .outstanding
-            .first_key_value()
-            .is_none_or(|(serial, _)| *serial >= mark);
-        let open = |gathering: &Gathering| {
-            gathering
-                .open
-                .as_ref()
-                .is_none_or(|open| open.outcome.serial >= mark)
-        };
+        let closed = self.outstanding.first_key_value().is_none_or(|(serial, _)| *serial >= mark);
+        let open = |gathering: &Gathering| gathering.open.as_ref().is_none_or(|open| open.outcome.serial >= mark);
         closed && self.partitions.iter().all(open)
     }
 }
@@ -291,10 +272,6 @@ impl Gathering {
 
     fn is_worth(&self) -> bool {
         let worth = |events: usize, bytes: usize| events >= WORTH_EVENTS || bytes >= WORTH_BYTES;
-        !self.full.is_empty()
-            || self
-                .open
-                .as_ref()
-                .is_some_and(|open| worth(open.ends.len(), open.body.len()))
+        !self.full.is_empty() || self.open.as_ref().is_some_and(|open| worth(open.ends.len(), open.body.len()))
     }
 }

@@ -45,10 +45,7 @@ impl Lanes {
     /// The next request to send, of whichever partition has one.
     pub(super) fn next(&mut self, shared: &Shared, now: Instant) -> Option<(u32, Request)> {
         while let Some(&partition) = self.work.first() {
-            let sequencer = self
-                .sequencers
-                .entry(partition)
-                .or_insert_with(|| Sequencer::new(self.producer));
+            let sequencer = self.sequencers.entry(partition).or_insert_with(|| Sequencer::new(self.producer));
             if self.rerouting {
                 sequencer.hold();
             }
@@ -65,13 +62,7 @@ impl Lanes {
         None
     }
 
-    pub(super) fn answered(
-        &mut self,
-        shared: &Shared,
-        partition: u32,
-        ticket: u64,
-        answer: Answer,
-    ) {
+    pub(super) fn answered(&mut self, shared: &Shared, partition: u32, ticket: u64, answer: Answer) {
         self.rerouting |= matches!(answer, Answer::StaleRouting);
         let Some(sequencer) = self.sequencers.get_mut(&partition) else {
             return;
@@ -100,15 +91,8 @@ impl Lanes {
         let overdue = shared.intake().take_overdue(now);
         if !overdue.is_empty() {
             let message = "the event could not be sent within its delivery timeout";
-            let error = Error::new(ErrorKind::DeadlineExceeded, reason::TIMED_OUT, message)
-                .with_applied(Applied::No);
-            settle(
-                shared,
-                overdue
-                    .into_iter()
-                    .map(|parcel| Effect::Failed(parcel, error.clone()))
-                    .collect(),
-            );
+            let error = Error::new(ErrorKind::DeadlineExceeded, reason::TIMED_OUT, message).with_applied(Applied::No);
+            settle(shared, overdue.into_iter().map(|parcel| Effect::Failed(parcel, error.clone())).collect());
         }
     }
 
@@ -130,12 +114,7 @@ impl Lanes {
     pub(super) fn reroute(&mut self, shared: &Shared, routing: super::intake::Routing) {
         let mut parcels: Vec<(u32, Parcel)> = Vec::new();
         for (partition, sequencer) in &mut self.sequencers {
-            parcels.extend(
-                sequencer
-                    .withdraw()
-                    .into_iter()
-                    .map(|parcel| (*partition, parcel)),
-            );
+            parcels.extend(sequencer.withdraw().into_iter().map(|parcel| (*partition, parcel)));
         }
         let mut intake = shared.intake();
         parcels.extend(intake.take_all());
@@ -153,13 +132,7 @@ impl Lanes {
         }
         let gathered = shared.intake().take_all();
         let error = error.clone().with_applied(Applied::No);
-        settle(
-            shared,
-            gathered
-                .into_iter()
-                .map(|(_, parcel)| Effect::Failed(parcel, error.clone()))
-                .collect(),
-        );
+        settle(shared, gathered.into_iter().map(|(_, parcel)| Effect::Failed(parcel, error.clone())).collect());
     }
 }
 

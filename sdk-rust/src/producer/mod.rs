@@ -7,7 +7,7 @@
 //! let producer = client.producer("orders").build().await?;
 //! for total in 0..1_000 {
 //!     // Waits only when 32 MiB are on their way. The receipt may be dropped: `close` tells of failures.
-//!     let _ = producer.send(Event::new(format!("{total}")).with_key("customer-7")).await?;
+//!     producer.send(Event::new(format!("{total}")).with_key("customer-7")).await?;
 //! }
 //! producer.close().await?;
 //! # Ok(())
@@ -16,9 +16,9 @@
 //!
 //! # From `send` to receipt
 //!
-//! `send` encodes the event into the [intake](intake), by partition. The [sender](sender), one task, moves what has gathered
-//! to the partition's [sequencer](sequencer), which gives it its numbers, and on to a `PublishStream`. Answers settle whole
-//! [parcels](parcel), which wakes the [receipts](receipt).
+//! `send` encodes the event into the `intake`, by partition. The `sender`, one task, moves what has gathered to the partition's
+//! `sequencer`, which gives it its numbers, and on to a `PublishStream`. Answers settle whole `parcel`s, which wakes the
+//! receipts.
 //!
 //! **Invariant:** events of one partition are appended in the order of their `send`s, each at most once, through any
 //! sequence of refusals, lost connections and brokers.
@@ -105,8 +105,7 @@ impl Shared {
     }
 
     fn give_back(&self, parcel: &Parcel) {
-        self.memory
-            .add_permits(parcel.body.len() + parcel.len() * EVENT_OVERHEAD);
+        self.memory.add_permits(parcel.body.len() + parcel.len() * EVENT_OVERHEAD);
     }
 
     /// No more events are taken.
@@ -117,10 +116,7 @@ impl Shared {
     }
 
     fn ended(&self) -> Error {
-        self.intake()
-            .ended
-            .clone()
-            .unwrap_or_else(|| Error::closed("producer"))
+        self.intake().ended.clone().unwrap_or_else(|| Error::closed("producer"))
     }
 }
 
@@ -177,11 +173,7 @@ impl Producer {
         let event = event_to_wire(event);
         let len = event.encoded_len();
         let field = 1 + encoded_len_varint(len as u64) + len;
-        Ok(Prepared {
-            event,
-            len,
-            cost: (field + EVENT_OVERHEAD) as u32,
-        })
+        Ok(Prepared { event, len, cost: (field + EVENT_OVERHEAD) as u32 })
     }
 
     fn push(&self, prepared: Prepared) -> Result<Receipt> {
@@ -227,11 +219,7 @@ impl Producer {
     /// # Errors
     /// As [`Producer::flush`].
     pub async fn close(self) -> Result<()> {
-        self.0
-            .shared
-            .intake()
-            .ended
-            .get_or_insert_with(|| Error::closed("producer"));
+        self.0.shared.intake().ended.get_or_insert_with(|| Error::closed("producer"));
         let flushed = self.flush().await;
         self.0.stop.cancel();
         flushed
@@ -245,9 +233,7 @@ impl Producer {
 
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer")
-            .field("stream", &self.stream())
-            .finish_non_exhaustive()
+        f.debug_struct("Producer").field("stream", &self.stream()).finish_non_exhaustive()
     }
 }
 
@@ -256,10 +242,5 @@ fn memory_full(waited: Duration) -> Error {
         "the producer's memory has been full for {:.0} s; raise `memory_bytes`, or send less",
         waited.as_secs_f64()
     );
-    Error::new(
-        ErrorKind::ResourceExhausted,
-        reason::PRODUCER_MEMORY_FULL,
-        message,
-    )
-    .with_applied(Applied::No)
+    Error::new(ErrorKind::ResourceExhausted, reason::PRODUCER_MEMORY_FULL, message).with_applied(Applied::No)
 }

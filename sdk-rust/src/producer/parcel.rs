@@ -78,29 +78,17 @@ impl Parcel {
 
     /// Encoded event at an index, with its field's tag and length.
     pub(super) fn event(&self, index: usize) -> Bytes {
-        let start = if index == 0 {
-            0
-        } else {
-            self.ends[index - 1] as usize
-        };
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         self.body.slice(start..self.ends[index] as usize)
     }
 
     /// Cuts the parcel in front of an event. Both parts hold events.
     pub(super) fn split(mut self, at: usize) -> (Self, Self) {
-        debug_assert!(
-            0 < at && at < self.len(),
-            "both parts of a parcel hold events"
-        );
+        debug_assert!(0 < at && at < self.len(), "both parts of a parcel hold events");
         let cut = self.ends[at - 1];
         let tail = Self {
             body: self.body.split_off(cut as usize),
-            ends: self
-                .ends
-                .split_off(at)
-                .into_iter()
-                .map(|end| end - cut)
-                .collect(),
+            ends: self.ends.split_off(at).into_iter().map(|end| end - cut).collect(),
             spans: split_spans(&mut self.spans, at as u32),
             deadline: self.deadline,
             gave_up: self.gave_up,
@@ -124,8 +112,7 @@ impl Parcel {
         let placement = Arc::new(placement);
         let mut skip = 0;
         for span in &self.spans {
-            span.outcome
-                .appended(span.first, span.count, &placement, skip);
+            span.outcome.appended(span.first, span.count, &placement, skip);
             skip += span.count;
         }
     }
@@ -151,11 +138,7 @@ fn split_spans(spans: &mut Vec<Span>, at: u32) -> Vec<Span> {
     let inside = at - before;
     if inside > 0 {
         let span = &mut tail[0];
-        spans.push(Span {
-            outcome: Arc::clone(&span.outcome),
-            first: span.first,
-            count: inside,
-        });
+        spans.push(Span { outcome: Arc::clone(&span.outcome), first: span.first, count: inside });
         span.first += inside;
         span.count -= inside;
     }
@@ -173,11 +156,7 @@ pub(super) mod tests {
         Parcel {
             body: Bytes::copy_from_slice(events),
             ends: (1..=events.len() as u32).collect(),
-            spans: vec![Span {
-                outcome: Outcome::new(serial),
-                first: 0,
-                count: events.len() as u32,
-            }],
+            spans: vec![Span { outcome: Outcome::new(serial), first: 0, count: events.len() as u32 }],
             deadline: Instant::now() + Duration::from_secs(120),
             gave_up: false,
         }
@@ -201,11 +180,8 @@ pub(super) mod tests {
         };
         head.settle_appended(placement(100));
         left.settle_appended(placement(200));
-        let receipt =
-            |index| super::super::receipt::Receipt::new(Arc::clone(&outcome), index).outcome();
-        let offsets: Vec<_> = (0..3)
-            .map(|index| receipt(index).expect("known").expect("appended").offset)
-            .collect();
+        let receipt = |index| super::super::receipt::Receipt::new(Arc::clone(&outcome), index).outcome();
+        let offsets: Vec<_> = (0..3).map(|index| receipt(index).expect("known").expect("appended").offset).collect();
         assert_eq!(offsets, [100, 110, 200]);
         assert!(receipt(3).expect("known").is_err() && receipt(4).expect("known").is_err());
     }

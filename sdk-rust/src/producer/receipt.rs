@@ -49,10 +49,7 @@ enum Fate {
 
 impl Outcome {
     pub(super) fn new(serial: u64) -> Arc<Self> {
-        Arc::new(Self {
-            serial,
-            known: Mutex::default(),
-        })
+        Arc::new(Self { serial, known: Mutex::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -60,22 +57,11 @@ impl Outcome {
     }
 
     pub(super) fn appended(&self, first: u32, count: u32, placement: &Arc<Placement>, skip: u32) {
-        self.settle(Part {
-            first,
-            count,
-            fate: Fate::Appended {
-                placement: Arc::clone(placement),
-                skip,
-            },
-        });
+        self.settle(Part { first, count, fate: Fate::Appended { placement: Arc::clone(placement), skip } });
     }
 
     pub(super) fn failed(&self, first: u32, count: u32, error: &Error) {
-        self.settle(Part {
-            first,
-            count,
-            fate: Fate::Failed(error.clone()),
-        });
+        self.settle(Part { first, count, fate: Fate::Failed(error.clone()) });
     }
 
     /// The first word about an event stands: a receipt that gave up does not change its mind.
@@ -91,10 +77,7 @@ impl Outcome {
 
 impl Known {
     fn of(&self, index: u32) -> Option<Result<Appended>> {
-        let part = self
-            .parts
-            .iter()
-            .find(|part| (part.first..part.first + part.count).contains(&index))?;
+        let part = self.parts.iter().find(|part| (part.first..part.first + part.count).contains(&index))?;
         Some(match &part.fate {
             Fate::Appended { placement, skip } => Ok(placement.at(skip + (index - part.first))),
             Fate::Failed(error) => Err(error.clone()),
@@ -105,7 +88,6 @@ impl Known {
 /// A future that gives where an event stands, once it is durable, or why it is not there. Dropping it does not stop the
 /// event.
 #[derive(Debug)]
-#[must_use = "the event is sent anyway; flush and close tell of failures"]
 pub struct Receipt {
     outcome: Arc<Outcome>,
     index: u32,
@@ -114,11 +96,7 @@ pub struct Receipt {
 
 impl Receipt {
     pub(super) fn new(outcome: Arc<Outcome>, index: u32) -> Self {
-        Self {
-            outcome,
-            index,
-            waker: None,
-        }
+        Self { outcome, index, waker: None }
     }
 
     /// What is known now, without waiting; `None` while the event is on its way.
@@ -137,12 +115,7 @@ impl Future for Receipt {
             return Poll::Ready(appended);
         }
         // The list is emptied whenever a part is settled; until then a receipt registers each of its tasks once.
-        if known.wakers.is_empty()
-            || !this
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
+        if known.wakers.is_empty() || !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             known.wakers.push(cx.waker().clone());
             this.waker = Some(cx.waker().clone());
         }

@@ -57,10 +57,7 @@ impl Frame {
 
     fn encoded_len_max(&self) -> usize {
         // The stream's name, the producer's id, and small numbers stand beside the events.
-        self.request.body.len()
-            + self.stream.len()
-            + 128
-            + encoded_len_varint(self.request.body.len() as u64)
+        self.request.body.len() + self.stream.len() + 128 + encoded_len_varint(self.request.body.len() as u64)
     }
 }
 
@@ -110,36 +107,21 @@ mod tests {
 
     #[test]
     fn a_frame_is_what_the_generated_types_decode() {
-        let event = v1::Event {
-            r#type: "order.paid".into(),
-            key: Some("7".into()),
-            ..Default::default()
-        };
+        let event = v1::Event { r#type: "order.paid".into(), key: Some("7".into()), ..Default::default() };
         let mut body = Vec::new();
         prost::encoding::message::encode(2, &event, &mut body);
         prost::encoding::message::encode(2, &event, &mut body);
-        let identity = Identity {
-            producer: Uuid::from_u128(9),
-            epoch: 2,
-        };
+        let identity = Identity { producer: Uuid::from_u128(9), epoch: 2 };
         let frame = Frame {
             stream: "orders".into(),
             partition: 0,
             routing_version: 4,
-            request: Request {
-                ticket: 0,
-                identity,
-                first_sequence: 1_000,
-                body: body.into(),
-            },
+            request: Request { ticket: 0, identity, first_sequence: 1_000, body: body.into() },
         };
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
         assert!(bytes.len() <= frame.encoded_len_max());
-        let decoded = v1::PublishStreamRequest::decode(bytes.as_slice())
-            .expect("decodes")
-            .publish
-            .expect("publish");
+        let decoded = v1::PublishStreamRequest::decode(bytes.as_slice()).expect("decodes").publish.expect("publish");
         assert_eq!(decoded.stream, "orders");
         assert_eq!(decoded.partition, Some(0));
         assert_eq!(decoded.events, [event.clone(), event]);

@@ -13,11 +13,7 @@ use super::{
 
 /// Routes parcels anew, given in the order of their partitions. Events that shared a partition and go the same way stay in
 /// order; events without a key stay where they are.
-pub(super) fn reroute(
-    parcels: Vec<(u32, Parcel)>,
-    partitions: u32,
-    sizes: Sizes,
-) -> Vec<VecDeque<Parcel>> {
+pub(super) fn reroute(parcels: Vec<(u32, Parcel)>, partitions: u32, sizes: Sizes) -> Vec<VecDeque<Parcel>> {
     let mut targets: Vec<Target> = Vec::new();
     targets.resize_with(partitions as usize, Target::default);
     for (partition, parcel) in parcels {
@@ -66,16 +62,8 @@ impl Target {
         last.ends.push(self.body.len() as u32);
         last.deadline = last.deadline.min(from.deadline);
         match last.spans.last_mut() {
-            Some(end)
-                if Arc::ptr_eq(&end.outcome, &span.outcome) && end.first + end.count == index =>
-            {
-                end.count += 1
-            }
-            _ => last.spans.push(Span {
-                outcome: Arc::clone(&span.outcome),
-                first: index,
-                count: 1,
-            }),
+            Some(end) if Arc::ptr_eq(&end.outcome, &span.outcome) && end.first + end.count == index => end.count += 1,
+            _ => last.spans.push(Span { outcome: Arc::clone(&span.outcome), first: index, count: 1 }),
         }
     }
 
@@ -111,54 +99,28 @@ mod tests {
         let mut body = Vec::new();
         let mut ends = Vec::new();
         for key in keys {
-            let event = v1::Event {
-                key: Some((*key).to_owned()),
-                ..Default::default()
-            };
+            let event = v1::Event { key: Some((*key).to_owned()), ..Default::default() };
             prost::encoding::message::encode(2, &event, &mut body);
             ends.push(body.len() as u32);
         }
-        let spans = vec![Span {
-            outcome: Outcome::new(serial),
-            first: 0,
-            count: keys.len() as u32,
-        }];
-        Parcel {
-            body: body.into(),
-            ends,
-            spans,
-            deadline: Instant::now(),
-            gave_up: false,
-        }
+        let spans = vec![Span { outcome: Outcome::new(serial), first: 0, count: keys.len() as u32 }];
+        Parcel { body: body.into(), ends, spans, deadline: Instant::now(), gave_up: false }
     }
 
     #[test]
     fn every_event_goes_where_its_key_goes_now_and_stays_in_order() {
-        let sizes = Sizes {
-            batch_events: 2,
-            batch_bytes: 1_000,
-            delivery_timeout: Duration::from_secs(1),
-        };
-        let parcels = vec![
-            (0, parcel(0, &["a", "us", "a"])),
-            (0, parcel(1, &["order-42", "a"])),
-        ];
+        let sizes = Sizes { batch_events: 2, batch_bytes: 1_000, delivery_timeout: Duration::from_secs(1) };
+        let parcels = vec![(0, parcel(0, &["a", "us", "a"])), (0, parcel(1, &["order-42", "a"]))];
         let routed = reroute(parcels, 8, sizes);
         let keys = |partition: usize| -> Vec<Vec<String>> {
-            let parcel_keys = |parcel: &Parcel| {
-                (0..parcel.len())
-                    .map(|i| key_of(&parcel.event(i)).expect("key"))
-                    .collect()
-            };
+            let parcel_keys =
+                |parcel: &Parcel| (0..parcel.len()).map(|i| key_of(&parcel.event(i)).expect("key")).collect();
             routed[partition].iter().map(parcel_keys).collect()
         };
         assert_eq!(keys(3), [vec!["a", "a"], vec!["a"]]);
         assert_eq!(keys(6), [vec!["us", "order-42"]]);
-        let spans: Vec<(u64, u32, u32)> = routed[6][0]
-            .spans
-            .iter()
-            .map(|span| (span.outcome.serial, span.first, span.count))
-            .collect();
+        let spans: Vec<(u64, u32, u32)> =
+            routed[6][0].spans.iter().map(|span| (span.outcome.serial, span.first, span.count)).collect();
         assert_eq!(spans, [(0, 1, 1), (1, 0, 1)]);
         assert_eq!(routed.iter().flatten().map(Parcel::len).sum::<usize>(), 5);
     }

@@ -68,42 +68,17 @@ impl Session {
         let (requests, frames) = mpsc::channel(REQUESTS_QUEUED);
         let mut publisher = connection.transport.publisher();
         let opening = async move {
-            publisher
-                .ready()
-                .await
-                .map_err(|error| Status::from_error(error.into()))?;
+            publisher.ready().await.map_err(|error| Status::from_error(error.into()))?;
             let path = http::uri::PathAndQuery::from_static(PUBLISH_STREAM);
-            publisher
-                .streaming(
-                    Request::new(ReceiverStream::new(frames)),
-                    path,
-                    PublishCodec,
-                )
-                .await
+            publisher.streaming(Request::new(ReceiverStream::new(frames)), path, PublishCodec).await
         };
-        Self {
-            requests,
-            answers: Answers::opening(opening),
-            due: VecDeque::new(),
-            heard: Instant::now(),
-        }
+        Self { requests, answers: Answers::opening(opening), due: VecDeque::new(), heard: Instant::now() }
     }
 }
 
 impl Sender {
-    pub(super) fn new(
-        client: Client,
-        shared: Arc<Shared>,
-        stop: CancellationToken,
-        in_flight_max: usize,
-    ) -> Self {
-        Self {
-            client,
-            shared,
-            stop,
-            lanes: Lanes::new(in_flight_max),
-            tick: Box::pin(sleep(TICK_IDLE)),
-        }
+    pub(super) fn new(client: Client, shared: Arc<Shared>, stop: CancellationToken, in_flight_max: usize) -> Self {
+        Self { client, shared, stop, lanes: Lanes::new(in_flight_max), tick: Box::pin(sleep(TICK_IDLE)) }
     }
 
     /// Runs until the producer is closed, dropped, or cannot go on.
@@ -153,11 +128,7 @@ impl Sender {
     fn ticked(&mut self) {
         let now = Instant::now();
         self.lanes.tick(&self.shared, now);
-        let pause = if self.lanes.is_idle() {
-            TICK_IDLE
-        } else {
-            TICK
-        };
+        let pause = if self.lanes.is_idle() { TICK_IDLE } else { TICK };
         self.tick.as_mut().reset(now + pause);
     }
 
@@ -180,11 +151,7 @@ impl Sender {
             if self.lanes.wants_routing()
                 && let Err(error) = self.fetch_routing().await
             {
-                return if is_transient(&error) {
-                    End::Lost
-                } else {
-                    End::Final(error)
-                };
+                return if is_transient(&error) { End::Lost } else { End::Final(error) };
             }
             let shared = Arc::clone(&self.shared);
             tokio::select! {
@@ -226,12 +193,7 @@ impl Sender {
             }
             session.due.push_back((partition, request.ticket));
             let routing_version = self.shared.intake().routing.version;
-            permit.send(Frame {
-                stream: Arc::clone(&self.shared.stream),
-                partition,
-                routing_version,
-                request,
-            });
+            permit.send(Frame { stream: Arc::clone(&self.shared.stream), partition, routing_version, request });
         }
     }
 
@@ -247,9 +209,7 @@ impl Sender {
             Err(status) => return Some(ended(Error::from(status))),
         };
         let Some((partition, ticket)) = session.due.pop_front() else {
-            return Some(End::Final(Error::protocol(
-                "the broker answered what nobody asked",
-            )));
+            return Some(End::Final(Error::protocol("the broker answered what nobody asked")));
         };
         match judge(partition, response, session.heard) {
             Verdict::Answer(answer) => self.lanes.answered(&self.shared, partition, ticket, answer),
@@ -299,10 +259,9 @@ fn ended(error: Error) -> End {
         return End::Lost;
     }
     match error.kind() {
-        ErrorKind::DeadlineExceeded
-        | ErrorKind::ResourceExhausted
-        | ErrorKind::Internal
-        | ErrorKind::Cancelled => End::Lost,
+        ErrorKind::DeadlineExceeded | ErrorKind::ResourceExhausted | ErrorKind::Internal | ErrorKind::Cancelled => {
+            End::Lost
+        }
         _ if error.reason() == reason::CONNECTION_LOST => End::Lost,
         _ => End::Final(error),
     }

@@ -173,28 +173,17 @@ impl Sequencer {
         self.not_before = None;
         let entry = &mut self.queue[self.in_flight];
         let first_sequence = *entry.sequence.get_or_insert(self.next_sequence);
-        self.next_sequence = self
-            .next_sequence
-            .max(first_sequence + entry.parcel.len() as i64);
+        self.next_sequence = self.next_sequence.max(first_sequence + entry.parcel.len() as i64);
         let ticket = self.next_ticket;
         entry.ticket = Some(ticket);
         self.next_ticket += 1;
         self.in_flight += 1;
-        Some(Request {
-            ticket,
-            identity: self.identity,
-            first_sequence,
-            body: entry.parcel.body.clone(),
-        })
+        Some(Request { ticket, identity: self.identity, first_sequence, body: entry.parcel.body.clone() })
     }
 
     /// Takes the answer to a request of the present connection.
     pub(super) fn answered(&mut self, ticket: u64, answer: Answer) -> Vec<Effect> {
-        let Some(index) = self
-            .queue
-            .iter()
-            .position(|entry| entry.ticket == Some(ticket))
-        else {
+        let Some(index) = self.queue.iter().position(|entry| entry.ticket == Some(ticket)) else {
             return Vec::new();
         };
         self.queue[index].ticket = None;
@@ -221,9 +210,7 @@ impl Sequencer {
                 self.queue[index].in_doubt = false;
                 self.forget(forgotten());
             }
-            Answer::EventRefused { error, index: bad } => {
-                effects.extend(self.event_refused(index, bad, error))
-            }
+            Answer::EventRefused { error, index: bad } => effects.extend(self.event_refused(index, bad, error)),
             Answer::Refused(error) => effects.push(self.refuse(index, error)),
             Answer::StaleRouting => self.open_hole(index),
             Answer::IdentityLost(error) => self.forget(error),
@@ -262,10 +249,7 @@ impl Sequencer {
             if entry.parcel.gave_up || entry.parcel.deadline > now {
                 index += 1;
             } else if entry.in_doubt || entry.ticket.is_some() {
-                effects.push(Effect::GaveUp(
-                    entry.parcel.clone(),
-                    overdue(Applied::Unknown),
-                ));
+                effects.push(Effect::GaveUp(entry.parcel.clone(), overdue(Applied::Unknown)));
                 entry.parcel.gave_up = true;
                 index += 1;
             } else {
@@ -287,17 +271,12 @@ impl Sequencer {
 
     /// True when nothing is in flight or in doubt: everything may be sent elsewhere.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.in_flight == 0
-            && !self.stopped
-            && self.queue.iter().all(|entry| entry.sequence.is_none())
+        self.in_flight == 0 && !self.stopped && self.queue.iter().all(|entry| entry.sequence.is_none())
     }
 
     /// Gives back what was never applied, in order, and ends the hold. Only at rest.
     pub(super) fn withdraw(&mut self) -> Vec<Parcel> {
-        debug_assert!(
-            self.is_at_rest(),
-            "only what was never applied may go elsewhere"
-        );
+        debug_assert!(self.is_at_rest(), "only what was never applied may go elsewhere");
         self.held = false;
         self.queue.drain(..).map(|entry| entry.parcel).collect()
     }
@@ -320,15 +299,8 @@ impl Sequencer {
         if placement.events() == parcel.len() as u64 {
             return Some(Effect::Appended(parcel, placement));
         }
-        let message = format!(
-            "{} events were sent, and {} acknowledged",
-            parcel.len(),
-            placement.events()
-        );
-        Some(Effect::Failed(
-            parcel,
-            Error::protocol(message).with_applied(Applied::Unknown),
-        ))
+        let message = format!("{} events were sent, and {} acknowledged", parcel.len(), placement.events());
+        Some(Effect::Failed(parcel, Error::protocol(message).with_applied(Applied::Unknown)))
     }
 
     fn stop_until(&mut self, again: Instant) {
@@ -353,9 +325,7 @@ impl Sequencer {
     fn refuse(&mut self, index: usize, error: Error) -> Effect {
         self.open_hole(index);
         let entry = self.queue.remove(index);
-        let parcel = entry
-            .map(|entry| entry.parcel)
-            .unwrap_or_else(|| unreachable!("the index was found"));
+        let parcel = entry.map(|entry| entry.parcel).unwrap_or_else(|| unreachable!("the index was found"));
         Effect::Failed(parcel, error)
     }
 
@@ -403,11 +373,7 @@ impl Sequencer {
 
     fn close_hole(&mut self) {
         let Some(hole) = self.hole.take() else { return };
-        for entry in self
-            .queue
-            .iter_mut()
-            .filter(|entry| entry.sequence.is_some_and(|first| first >= hole))
-        {
+        for entry in self.queue.iter_mut().filter(|entry| entry.sequence.is_some_and(|first| first >= hole)) {
             entry.sequence = None;
             self.raise_epoch |= std::mem::take(&mut entry.in_doubt);
         }
@@ -415,37 +381,25 @@ impl Sequencer {
     }
 
     fn begin_anew(&mut self, error: &Error) -> Vec<Effect> {
-        let (in_doubt, safe): (VecDeque<Entry>, VecDeque<Entry>) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|entry| entry.in_doubt);
+        let (in_doubt, safe): (VecDeque<Entry>, VecDeque<Entry>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|entry| entry.in_doubt);
         self.queue = safe;
         for entry in &mut self.queue {
             entry.sequence = None;
         }
-        self.identity = Identity {
-            producer: Uuid::new_v4(),
-            epoch: 0,
-        };
+        self.identity = Identity { producer: Uuid::new_v4(), epoch: 0 };
         self.next_sequence = 0;
         self.hole = None;
         self.raise_epoch = false;
         self.wants_fresh_stream = true;
         let error = error.clone().with_applied(Applied::Unknown);
-        in_doubt
-            .into_iter()
-            .map(|entry| Effect::Failed(entry.parcel, error.clone()))
-            .collect()
+        in_doubt.into_iter().map(|entry| Effect::Failed(entry.parcel, error.clone())).collect()
     }
 }
 
 impl Entry {
     fn new(parcel: Parcel) -> Self {
-        Self {
-            parcel,
-            sequence: None,
-            ticket: None,
-            in_doubt: false,
-        }
+        Self { parcel, sequence: None, ticket: None, in_doubt: false }
     }
 }
 

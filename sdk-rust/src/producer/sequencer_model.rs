@@ -64,27 +64,15 @@ struct Broker {
 }
 
 impl Broker {
-    fn handle(
-        &mut self,
-        stream: &mut Stream,
-        request: &Request,
-        fault: Fault,
-        now: Instant,
-    ) -> Answer {
-        if stream
-            .refused
-            .is_some_and(|first| first != request.first_sequence)
-        {
+    fn handle(&mut self, stream: &mut Stream, request: &Request, fault: Fault, now: Instant) -> Answer {
+        if stream.refused.is_some_and(|first| first != request.first_sequence) {
             return Answer::Preceded;
         }
         stream.refused = None;
         if let Some(bad) = request.body.iter().position(|event| *event >= BAD) {
             stream.refused = Some(request.first_sequence);
             let error = Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", "bad");
-            return Answer::EventRefused {
-                error,
-                index: self.say_which.then_some(bad),
-            };
+            return Answer::EventRefused { error, index: self.say_which.then_some(bad) };
         }
         match fault {
             Fault::Later => {
@@ -105,11 +93,7 @@ impl Broker {
         if self.producers.contains_key(&request.identity.producer) {
             return Answer::OutOfSequence;
         }
-        Answer::IdentityLost(Error::new(
-            ErrorKind::FailedPrecondition,
-            "PRODUCER_UNKNOWN",
-            "never heard of",
-        ))
+        Answer::IdentityLost(Error::new(ErrorKind::FailedPrecondition, "PRODUCER_UNKNOWN", "never heard of"))
     }
 
     fn append(&mut self, request: &Request) -> Option<Answer> {
@@ -118,10 +102,7 @@ impl Broker {
         }
         let run = self.producers.entry(request.identity.producer).or_default();
         if request.identity.epoch > run.epoch && request.first_sequence == 0 {
-            *run = Run {
-                epoch: request.identity.epoch,
-                ..Run::default()
-            };
+            *run = Run { epoch: request.identity.epoch, ..Run::default() };
         }
         // A fenced lurker changes nothing; nobody hears its answer.
         if request.identity.epoch != run.epoch || request.first_sequence > run.next {
@@ -144,13 +125,7 @@ impl Broker {
             (*base, true)
         };
         let runs = vec![(base, events.len() as u32)];
-        Some(Answer::Appended(Placement {
-            partition: 0,
-            log_epoch: 0,
-            append_time: UNIX_EPOCH,
-            duplicate,
-            runs,
-        }))
+        Some(Answer::Appended(Placement { partition: 0, log_epoch: 0, append_time: UNIX_EPOCH, duplicate, runs }))
     }
 }
 
@@ -168,10 +143,7 @@ struct World {
 impl World {
     fn new(say_which: bool, limit: usize) -> Self {
         Self {
-            broker: Broker {
-                say_which,
-                ..Broker::default()
-            },
+            broker: Broker { say_which, ..Broker::default() },
             sequencer: Sequencer::new(Uuid::new_v4()),
             stream: Stream::default(),
             lurkers: VecDeque::new(),
@@ -185,17 +157,9 @@ impl World {
     fn send(&mut self, bad: &[bool]) {
         let first = self.sent.len();
         let value = |index: usize, bad: bool| {
-            if bad {
-                BAD
-            } else {
-                ((first + index) % usize::from(BAD)) as u8
-            }
+            if bad { BAD } else { ((first + index) % usize::from(BAD)) as u8 }
         };
-        let events: Vec<u8> = bad
-            .iter()
-            .enumerate()
-            .map(|(index, bad)| value(index, *bad))
-            .collect();
+        let events: Vec<u8> = bad.iter().enumerate().map(|(index, bad)| value(index, *bad)).collect();
         let parcel = parcel_of(&events, first as u64);
         let outcome: &Arc<Outcome> = &parcel.spans[0].outcome;
         let receipts = (0..).map(|index| Receipt::new(Arc::clone(outcome), index));
@@ -224,18 +188,14 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Appended(parcel, placement) => parcel.settle_appended(placement),
-                Effect::Failed(parcel, error) | Effect::GaveUp(parcel, error) => {
-                    parcel.settle_failed(&error)
-                }
+                Effect::Failed(parcel, error) | Effect::GaveUp(parcel, error) => parcel.settle_failed(&error),
             }
         }
     }
 
     fn answer(&mut self, fault: Fault) {
         if let Some(request) = self.stream.requests.pop_front() {
-            let answer = self
-                .broker
-                .handle(&mut self.stream, &request, fault, self.now);
+            let answer = self.broker.handle(&mut self.stream, &request, fault, self.now);
             Self::apply(self.sequencer.answered(request.ticket, answer));
         }
     }
@@ -244,8 +204,7 @@ impl World {
         let mut old = std::mem::take(&mut self.stream);
         for _ in 0..handled {
             if let Some(request) = old.requests.pop_front() {
-                self.broker
-                    .handle(&mut old, &request, Fault::None, self.now);
+                self.broker.handle(&mut old, &request, Fault::None, self.now);
             }
         }
         self.lurkers.push_back(old);
@@ -256,8 +215,7 @@ impl World {
         if let Some(mut stream) = self.lurkers.pop_front()
             && let Some(request) = stream.requests.pop_front()
         {
-            self.broker
-                .handle(&mut stream, &request, Fault::None, self.now);
+            self.broker.handle(&mut stream, &request, Fault::None, self.now);
             self.lurkers.push_back(stream);
         }
     }
@@ -282,16 +240,8 @@ impl World {
     }
 
     fn check(&self) {
-        let good: Vec<u8> = self
-            .sent
-            .iter()
-            .map(|(event, _)| *event)
-            .filter(|event| *event < BAD)
-            .collect();
-        assert_eq!(
-            self.broker.log, good,
-            "every good event is in the log once, in the order of the sends"
-        );
+        let good: Vec<u8> = self.sent.iter().map(|(event, _)| *event).filter(|event| *event < BAD).collect();
+        assert_eq!(self.broker.log, good, "every good event is in the log once, in the order of the sends");
         for (event, receipt) in &self.sent {
             match receipt.outcome().expect("every receipt is settled") {
                 Ok(appended) => assert_eq!(self.broker.log[appended.offset as usize], *event),

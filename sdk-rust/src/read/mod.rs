@@ -67,15 +67,7 @@ pub struct ReadBuilder {
 impl ReadBuilder {
     pub(crate) fn new(client: Client, stream: String) -> Self {
         let from = Position::Earliest;
-        Self {
-            client,
-            stream,
-            partition: None,
-            from,
-            follow: false,
-            max_events: 0,
-            on_notice: None,
-        }
+        Self { client, stream, partition: None, from, follow: false, max_events: 0, on_notice: None }
     }
 
     /// Only this partition, 0-based. Default: all, each in its own order.
@@ -122,16 +114,8 @@ impl ReadBuilder {
             payload_view: v1::PayloadView::Bytes as i32,
         };
         let source = Source::open(self.client, request, self.on_notice).await?;
-        let left = if self.max_events == 0 {
-            u64::MAX
-        } else {
-            self.max_events
-        };
-        Ok(Reader {
-            batches: source.batches().boxed(),
-            current: None,
-            left,
-        })
+        let left = if self.max_events == 0 { u64::MAX } else { self.max_events };
+        Ok(Reader { batches: source.batches().boxed(), current: None, left })
     }
 }
 
@@ -152,7 +136,7 @@ impl Stream for Reader {
             if self.left == 0 {
                 return Poll::Ready(None);
             }
-            if let Some(record) = self.current.as_mut().and_then(Batch::next) {
+            if let Some(record) = self.current.as_mut().and_then(Batch::next_record) {
                 self.left -= 1;
                 return Poll::Ready(Some(Ok(record)));
             }
@@ -174,7 +158,7 @@ impl Reader {
         if self.left == 0 {
             return None;
         }
-        let batch = match self.current.take().filter(|batch| batch.len() > 0) {
+        let batch = match self.current.take().filter(|batch| !batch.is_empty()) {
             Some(batch) => batch,
             None => match self.batches.next().await? {
                 Ok(batch) => batch,
@@ -189,8 +173,6 @@ impl Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("left", &self.left)
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("left", &self.left).finish_non_exhaustive()
     }
 }

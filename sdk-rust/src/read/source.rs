@@ -36,11 +36,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Makes the first call, and repeats it while that may help.
-    pub(super) async fn open(
-        client: Client,
-        request: v1::ReadRequest,
-        observer: Observer,
-    ) -> Result<Self> {
+    pub(super) async fn open(client: Client, request: v1::ReadRequest, observer: Observer) -> Result<Self> {
         let positions = latest(&client, &request).await?;
         let mut attempt = 1;
         loop {
@@ -89,11 +85,7 @@ impl Source {
                 }
                 None if !self.request.follow => return Ok(None),
                 // A call that follows has no end: the broker is going away.
-                None => Error::new(
-                    ErrorKind::Unavailable,
-                    "BROKER_DRAINING",
-                    "the broker ended a read that follows",
-                ),
+                None => Error::new(ErrorKind::Unavailable, "BROKER_DRAINING", "the broker ended a read that follows"),
                 Some(Err(status)) => Error::from(status),
             };
             self.resume(broken).await?;
@@ -111,7 +103,7 @@ impl Source {
                     batch.skip_below(known);
                     self.positions.insert(partition, next_offset.max(known));
                 }
-                (batch.len() > 0).then_some(batch)
+                (!batch.is_empty()).then_some(batch)
             }
             Frame::CaughtUp(_) => {
                 if !std::mem::replace(&mut self.caught_up, true) {
@@ -121,9 +113,7 @@ impl Source {
             }
             Frame::Heartbeat(heartbeat) => {
                 for position in heartbeat.positions {
-                    self.positions
-                        .entry(position.partition)
-                        .or_insert(position.next_offset);
+                    self.positions.entry(position.partition).or_insert(position.next_offset);
                 }
                 None
             }
@@ -154,39 +144,20 @@ impl Source {
             }
             attempt += 1;
         }
-        let resumed_at = self
-            .positions
-            .iter()
-            .map(|(partition, offset)| (*partition, *offset))
-            .collect();
-        self.tell(ReadNotice::Reconnected {
-            after: since.elapsed(),
-            resumed_at,
-        });
+        let resumed_at = self.positions.iter().map(|(partition, offset)| (*partition, *offset)).collect();
+        self.tell(ReadNotice::Reconnected { after: since.elapsed(), resumed_at });
         Ok(())
     }
 
     async fn call_again(&mut self) -> Result<()> {
         let partitions = match self.request.partition {
             Some(partition) => partition..partition + 1,
-            None => {
-                0..self
-                    .client
-                    .streams()
-                    .get(self.stream.as_ref())
-                    .await?
-                    .partitions
-            }
+            None => 0..self.client.streams().get(self.stream.as_ref()).await?.partitions,
         };
         let requests = partitions.map(|partition| {
-            let mut request = v1::ReadRequest {
-                partition: Some(partition),
-                ..self.request.clone()
-            };
+            let mut request = v1::ReadRequest { partition: Some(partition), ..self.request.clone() };
             if let Some(offset) = self.positions.get(&partition) {
-                request.from = Some(v1::Position {
-                    at: Some(At::Offset(*offset)),
-                });
+                request.from = Some(v1::Position { at: Some(At::Offset(*offset)) });
             }
             request
         });
@@ -198,23 +169,13 @@ impl Source {
 /// Where a read of the latest events of all partitions begins, so that nothing behind is missed when it must be resumed
 /// before anything has come.
 async fn latest(client: &Client, request: &v1::ReadRequest) -> Result<BTreeMap<u32, i64>> {
-    let is_latest = matches!(
-        request.from,
-        Some(v1::Position {
-            at: Some(At::Latest(_))
-        })
-    );
+    let is_latest = matches!(request.from, Some(v1::Position { at: Some(At::Latest(_)) }));
     if !is_latest {
         return Ok(BTreeMap::new());
     }
     let statistics = client.streams().statistics(request.stream.as_str()).await?;
-    let heads = statistics
-        .partitions
-        .into_iter()
-        .map(|partition| (partition.partition, partition.head));
-    Ok(heads
-        .filter(|(partition, _)| request.partition.is_none_or(|wanted| wanted == *partition))
-        .collect())
+    let heads = statistics.partitions.into_iter().map(|partition| (partition.partition, partition.head));
+    Ok(heads.filter(|(partition, _)| request.partition.is_none_or(|wanted| wanted == *partition)).collect())
 }
 
 async fn call(
@@ -242,8 +203,5 @@ async fn call(
 fn may_resume(error: &Error) -> bool {
     is_transient(error)
         || error.reason() == "SLOW_CONSUMER"
-        || matches!(
-            error.kind(),
-            ErrorKind::Internal | ErrorKind::DeadlineExceeded | ErrorKind::Cancelled
-        )
+        || matches!(error.kind(), ErrorKind::Internal | ErrorKind::DeadlineExceeded | ErrorKind::Cancelled)
 }

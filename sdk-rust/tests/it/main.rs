@@ -1,1 +1,7 @@
-//! Integration tests of the client, in one binary.
+//! Integration tests of the client, in one binary: against brokers in memory, over real sockets.
+
+mod connection;
+mod consumer;
+mod fake;
+mod producer;
+mod reader;
