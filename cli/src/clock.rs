@@ -3,12 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// The time that stood on this machine's clock so long ago.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "`1h` counts from the clock of whoever typed it"
-)]
+#[expect(clippy::disallowed_methods, reason = "`1h` counts from the clock of whoever typed it")]
 pub fn ago(age: Duration) -> SystemTime {
-    SystemTime::now()
-        .checked_sub(age)
-        .unwrap_or(SystemTime::UNIX_EPOCH)
+    SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -2,16 +2,11 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{client, consume, failure::Result, output, publish, server};
+use crate::{client, consume, demo, failure::Result, output, publish, server};
 
 /// Event streams on Postgres: a broker, its operation, and a client.
 #[derive(Debug, Parser)]
-#[command(
-    name = "eventflow",
-    version,
-    arg_required_else_help = true,
-    infer_long_args = true
-)]
+#[command(name = "eventflow", version, arg_required_else_help = true, infer_long_args = true)]
 #[command(after_help = "First steps: `eventflow dev` in one terminal, \
     `eventflow publish hello 'first event'` in another.\n\
     Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 unavailable, 64 configuration, 130 interrupted.")]
@@ -34,6 +29,8 @@ pub enum Command {
     Doctor(server::doctor::Arguments),
     /// What an operator does directly on the database: key create
     Admin(server::admin::Arguments),
+    /// Two brokers, 38,094 earthquakes, one broker killed half-way: shows that nothing is lost
+    Demo(demo::Arguments),
     /// Streams: create, list, describe, update, delete, add-partitions, purge
     Stream(client::stream::Arguments),
     /// Publish an event, or a file of them
@@ -64,6 +61,7 @@ impl Command {
             Self::Status(arguments) => server::status::run(arguments).await,
             Self::Doctor(arguments) => server::doctor::run(arguments).await,
             Self::Admin(arguments) => server::admin::run(arguments).await,
+            Self::Demo(arguments) => demo::run(arguments).await,
             Self::Stream(arguments) => client::stream::run(arguments).await,
             Self::Publish(arguments) => publish::run(arguments).await,
             Self::Consume(arguments) => consume::run(arguments).await,

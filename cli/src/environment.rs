@@ -2,10 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one function that reads a variable"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one function that reads a variable")]
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
@@ -54,13 +51,7 @@ pub fn wants_no_color() -> bool {
 }
 
 /// Names of our own variables, which a broker started for a demonstration must not inherit.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "reads names only, to leave them out"
-)]
+#[expect(clippy::disallowed_methods, reason = "reads names only, to leave them out")]
 pub fn our_names() -> Vec<OsString> {
-    std::env::vars_os()
-        .map(|(name, _)| name)
-        .filter(|name| name.to_string_lossy().starts_with("EVENTFLOW_"))
-        .collect()
+    std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("EVENTFLOW_")).collect()
 }

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod command;
 mod consume;
+mod demo;
 mod environment;
 mod failure;
 mod output;
@@ -42,9 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(command.run());
     // A thread may still wait for standard input; nobody waits for it.
     runtime.shutdown_background();

@@ -70,8 +70,7 @@ fn remember(mut contexts: Contexts, add: Add) -> Result<()> {
     let target: eventflow::ConnectionString = add.url.parse()?;
     if target.key_in_url() {
         let sentence = "the URL holds an API key, which others can read on the command line";
-        return Err(Failure::usage(sentence)
-            .hint("put the key into a file and name it with --api-key-file"));
+        return Err(Failure::usage(sentence).hint("put the key into a file and name it with --api-key-file"));
     }
     let key = match &add.api_key_file {
         Some(path) => Some(read_key(path)?),
@@ -95,11 +94,7 @@ fn key_from_input() -> Result<Option<String>> {
         return Ok(None);
     }
     let text = std::io::read_to_string(std::io::stdin())?;
-    Ok(text
-        .lines()
-        .next()
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty()))
+    Ok(text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()))
 }
 
 fn listing(contexts: &Contexts) -> Listing {
@@ -108,15 +103,10 @@ fn listing(contexts: &Contexts) -> Listing {
     for (name, context) in contexts.iter() {
         let current = contexts.current_name() == Some(name);
         // The public part tells keys apart; the rest is nobody's business.
-        let key = context.key().map_or("-".to_owned(), |key| {
-            key.chars().take(20).collect::<String>() + "…"
-        });
+        let key = context.key().map_or("-".to_owned(), |key| key.chars().take(20).collect::<String>() + "…");
         let object = json!({ "name": name, "url": context.url, "current": current, "key": key });
         let mark = if current { "*" } else { "" };
-        listing.add(
-            object,
-            [mark.to_owned(), name.clone(), context.url.clone(), key],
-        );
+        listing.add(object, [mark.to_owned(), name.clone(), context.url.clone(), key]);
     }
     listing
 }

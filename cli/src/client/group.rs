@@ -95,11 +95,7 @@ struct Delete {
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Arguments {
-        verb,
-        target,
-        output,
-    } = arguments;
+    let Arguments { verb, target, output } = arguments;
     let client = target.connect().await?;
     let groups = client.groups();
     let mut out = output.open();
@@ -143,20 +139,12 @@ async fn make(client: &Client, create: Create, out: &mut Output) -> Result<()> {
     if !create.labels.is_empty() {
         spec = spec.labels(create.labels);
     }
-    let made = client
-        .groups()
-        .create(&create.name, &create.stream, create.from.0, spec)
-        .await;
+    let made = client.groups().create(&create.name, &create.stream, create.from.0, spec).await;
     let group = match made {
         Ok(group) => group,
         Err(error) => return Err(stream_named(client, &create.stream, error).await),
     };
-    out.object(&views::object(&group), |_| {
-        format!(
-            "created group `{}` of stream `{}`\n",
-            group.name, group.stream
-        )
-    })
+    out.object(&views::object(&group), |_| format!("created group `{}` of stream `{}`\n", group.name, group.stream))
 }
 
 async fn describe(client: &Client, name: &str, out: &mut Output) -> Result<()> {
@@ -165,17 +153,13 @@ async fn describe(client: &Client, name: &str, out: &mut Output) -> Result<()> {
     let members = groups.members(name).await?;
     let lag = groups.lag(name).await?;
     let object = views::object_with(&group, &members, &lag);
-    out.object(&object, |paint| {
-        views::description(&group, &members, &lag, paint)
-    })
+    out.object(&object, |paint| views::description(&group, &members, &lag, paint))
 }
 
 async fn go(client: &Client, seek: Seek, out: &mut Output) -> Result<()> {
     let (name, partition, to) = (&seek.name, seek.partition, seek.to.0);
     if matches!(to, Position::Offset(_)) && partition.is_none() {
-        return Err(crate::failure::Failure::usage(
-            "an offset is of one partition: add --partition",
-        ));
+        return Err(crate::failure::Failure::usage("an offset is of one partition: add --partition"));
     }
     let groups = client.groups();
     if !seek.dry_run {
@@ -192,18 +176,9 @@ async fn go(client: &Client, seek: Seek, out: &mut Output) -> Result<()> {
 
 async fn remove(client: &Client, delete: Delete) -> Result<()> {
     let name = &delete.name;
-    be_sure(
-        delete.yes,
-        &format!("remove the group `{name}` and its progress"),
-        name,
-    )
-    .await?;
+    be_sure(delete.yes, &format!("remove the group `{name}` and its progress"), name).await?;
     let groups = client.groups();
-    let removed = if delete.force {
-        groups.delete_with_members(name).await
-    } else {
-        groups.delete(name).await
-    };
+    let removed = if delete.force { groups.delete_with_members(name).await } else { groups.delete(name).await };
     explained(client, name, removed).await?;
     note(format!("removed group `{name}`"));
     Ok(())

@@ -97,18 +97,8 @@ pub(super) fn behind(seconds: f64) -> String {
     span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-pub(super) fn description(
-    group: &GroupInfo,
-    members: &[Member],
-    lag: &Lag,
-    paint: Paint,
-) -> String {
-    let head = format!(
-        "group `{}` of stream `{}`: {}",
-        group.name,
-        group.stream,
-        state(group)
-    );
+pub(super) fn description(group: &GroupInfo, members: &[Member], lag: &Lag, paint: Paint) -> String {
+    let head = format!("group `{}` of stream `{}`: {}", group.name, group.stream, state(group));
     let mut text = format!("{}\n", paint.strong(head));
     if !group.description.is_empty() {
         text.push_str(&format!("  description: {}\n", group.description));
@@ -119,32 +109,18 @@ pub(super) fn description(
     } else {
         format!("{events} events, {}", behind(lag.seconds))
     };
-    text.push_str(&format!(
-        "  lag: {line}\n  created: {} UTC\n\n",
-        since(group.create_time)
-    ));
+    text.push_str(&format!("  lag: {line}\n  created: {} UTC\n\n", since(group.create_time)));
     text.push_str(&members_table(members).table(paint));
     text.push('\n');
     text + &partitions_table(lag).table(paint)
 }
 
 fn members_table(members: &[Member]) -> Listing {
-    let mut table = Listing::new(&[
-        "member",
-        "broker",
-        "client",
-        "address",
-        "partitions",
-        "joined (UTC)",
-    ])
-    .when_empty("nobody consumes this group");
+    let mut table = Listing::new(&["member", "broker", "client", "address", "partitions", "joined (UTC)"])
+        .when_empty("nobody consumes this group");
     for member in members {
         let held: Vec<String> = member.partitions.iter().map(u32::to_string).collect();
-        let name = if member.connected {
-            member.name.clone()
-        } else {
-            format!("{} (disconnected)", member.name)
-        };
+        let name = if member.connected { member.name.clone() } else { format!("{} (disconnected)", member.name) };
         let row = [
             name,
             member.broker.clone(),

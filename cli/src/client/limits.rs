@@ -21,30 +21,18 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let limits = client.limits().await?;
     let size = |value: u64| bytes(i64::try_from(value).unwrap_or(i64::MAX));
     let rows = [
-        (
-            "event, unless its stream says otherwise",
-            size(limits.event_bytes_default.into()),
-        ),
+        ("event, unless its stream says otherwise", size(limits.event_bytes_default.into())),
         ("event, at most", size(limits.event_bytes_max.into())),
         ("key", size(limits.key_bytes_max.into())),
         ("headers of an event", count(limits.headers_max)),
-        (
-            "headers of an event, together",
-            size(limits.headers_bytes_max.into()),
-        ),
+        ("headers of an event, together", size(limits.headers_bytes_max.into())),
         ("id", size(limits.id_bytes_max.into())),
         ("type", size(limits.type_bytes_max.into())),
         ("events of a request", count(limits.request_events_max)),
         ("request", size(limits.request_bytes_max.into())),
         ("partitions of a stream", count(limits.partitions_max)),
-        (
-            "requests in flight of a producer and partition",
-            count(limits.producer_in_flight_max),
-        ),
-        (
-            "window of a consumer, events",
-            count(limits.window_events_max),
-        ),
+        ("requests in flight of a producer and partition", count(limits.producer_in_flight_max)),
+        ("window of a consumer, events", count(limits.window_events_max)),
         ("window of a consumer", size(limits.window_bytes_max)),
     ];
     let object = json!({

@@ -13,11 +13,7 @@ pub async fn stream_named(client: &Client, name: &str, error: Error) -> Failure 
     if error.reason() != "STREAM_NOT_FOUND" {
         return error.into();
     }
-    let names = client
-        .streams()
-        .list()
-        .take(NAMES_MAX)
-        .map_ok(|stream| stream.name);
+    let names = client.streams().list().take(NAMES_MAX).map_ok(|stream| stream.name);
     suggest(name, names.try_collect().await.unwrap_or_default(), error)
 }
 
@@ -26,11 +22,7 @@ pub async fn group_named(client: &Client, name: &str, error: Error) -> Failure {
     if error.reason() != "CONSUMER_GROUP_NOT_FOUND" {
         return error.into();
     }
-    let names = client
-        .groups()
-        .list()
-        .take(NAMES_MAX)
-        .map_ok(|group| group.name);
+    let names = client.groups().list().take(NAMES_MAX).map_ok(|group| group.name);
     suggest(name, names.try_collect().await.unwrap_or_default(), error)
 }
 

@@ -120,19 +120,11 @@ struct PurgeArguments {
 }
 
 fn age_or_zero(text: &str) -> std::result::Result<Duration, String> {
-    if text == "0" {
-        Ok(Duration::ZERO)
-    } else {
-        parse::age(text)
-    }
+    if text == "0" { Ok(Duration::ZERO) } else { parse::age(text) }
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Arguments {
-        verb,
-        target,
-        output,
-    } = arguments;
+    let Arguments { verb, target, output } = arguments;
     let client = target.connect().await?;
     let mut out = output.open();
     match verb {
@@ -142,9 +134,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
                 spec = spec.partitions(partitions);
             }
             let stream = client.streams().create(create.name, spec).await?;
-            out.object(&views::object(&stream), |_| {
-                format!("created {}\n", views::sentence(&stream))
-            })
+            out.object(&views::object(&stream), |_| format!("created {}\n", views::sentence(&stream)))
         }
         Verb::List => {
             let streams: Vec<_> = client.streams().list().try_collect().await?;
@@ -158,9 +148,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             be_sure(add.yes, &deed, &add.name).await?;
             let added = client.streams().add_partitions(&add.name, add.to).await;
             let stream = explained(&client, &add.name, added).await?;
-            out.object(&views::object(&stream), |_| {
-                format!("{}\n", views::sentence(&stream))
-            })
+            out.object(&views::object(&stream), |_| format!("{}\n", views::sentence(&stream)))
         }
         Verb::Purge(purge) => remove_events(&client, purge, &mut out).await,
     }
@@ -170,9 +158,7 @@ async fn describe(client: &Client, name: &str, out: &mut output::Output) -> Resu
     let stream = explained(client, name, client.streams().get(name).await).await?;
     let statistics = client.streams().statistics(name).await?;
     let object = views::object_with(&stream, &statistics);
-    out.object(&object, |paint| {
-        views::description(&stream, &statistics, paint)
-    })
+    out.object(&object, |paint| views::description(&stream, &statistics, paint))
 }
 
 async fn change(client: &Client, update: Update, out: &mut output::Output) -> Result<()> {
@@ -181,29 +167,16 @@ async fn change(client: &Client, update: Update, out: &mut output::Output) -> Re
     // Retention travels whole: what was not named stays as it is.
     let spec = update.settings.spec(now.retention);
     if spec == StreamSpec::default() {
-        return Err(Failure::usage(
-            "nothing to change: name a setting, such as --retention 14d",
-        ));
+        return Err(Failure::usage("nothing to change: name a setting, such as --retention 14d"));
     }
     let stream = client.streams().update(&name, spec).await?;
-    out.object(&views::object(&stream), |_| {
-        format!("{}\n", views::sentence(&stream))
-    })
+    out.object(&views::object(&stream), |_| format!("{}\n", views::sentence(&stream)))
 }
 
 async fn remove(client: &Client, delete: Delete) -> Result<()> {
     let name = &delete.name;
-    let with = if delete.force {
-        ", its events and its consumer groups"
-    } else {
-        " and its events"
-    };
-    be_sure(
-        delete.yes,
-        &format!("remove the stream `{name}`{with}"),
-        name,
-    )
-    .await?;
+    let with = if delete.force { ", its events and its consumer groups" } else { " and its events" };
+    be_sure(delete.yes, &format!("remove the stream `{name}`{with}"), name).await?;
     let removed = if delete.force {
         client.streams().delete_with_groups(name).await
     } else {
@@ -214,11 +187,7 @@ async fn remove(client: &Client, delete: Delete) -> Result<()> {
     Ok(())
 }
 
-async fn remove_events(
-    client: &Client,
-    purge: PurgeArguments,
-    out: &mut output::Output,
-) -> Result<()> {
+async fn remove_events(client: &Client, purge: PurgeArguments, out: &mut output::Output) -> Result<()> {
     let name = &purge.name;
     let partition = purge.partition;
     let what = match (purge.before_offset, purge.before_time, partition) {
@@ -226,17 +195,10 @@ async fn remove_events(
         (_, Some(time), _) => Purge::Before { partition, time },
         _ => Purge::Everything { partition },
     };
-    be_sure(
-        purge.yes,
-        &format!("remove events of the stream `{name}`"),
-        name,
-    )
-    .await?;
+    be_sure(purge.yes, &format!("remove events of the stream `{name}`"), name).await?;
     let purged = explained(client, name, client.streams().purge(name, what).await).await?;
     let object = serde_json::json!({ "stream": name, "purged_events": purged });
-    out.object(&object, |_| {
-        format!("removed {} events of `{name}`\n", count(purged))
-    })
+    out.object(&object, |_| format!("removed {} events of `{name}`\n", count(purged)))
 }
 
 async fn explained<T>(client: &Client, name: &str, outcome: eventflow::Result<T>) -> Result<T> {

@@ -44,26 +44,15 @@ fn partition_object(partition: &PartitionStatistics) -> Value {
 }
 
 pub(super) fn sentence(stream: &StreamInfo) -> String {
-    format!(
-        "stream `{}`: {}, keeps events {}",
-        stream.name,
-        partitions(stream.partitions),
-        retention(stream.retention)
-    )
+    format!("stream `{}`: {}, keeps events {}", stream.name, partitions(stream.partitions), retention(stream.retention))
 }
 
 fn partitions(number: u32) -> String {
-    if number == 1 {
-        "1 partition".to_owned()
-    } else {
-        format!("{number} partitions")
-    }
+    if number == 1 { "1 partition".to_owned() } else { format!("{number} partitions") }
 }
 
 fn retention(retention: Retention) -> String {
-    let age = retention
-        .max_age
-        .map_or("for ever".to_owned(), |age| format!("for {}", span(age)));
+    let age = retention.max_age.map_or("for ever".to_owned(), |age| format!("for {}", span(age)));
     match retention.max_bytes_per_partition {
         0 => age,
         limit => {
@@ -74,14 +63,8 @@ fn retention(retention: Retention) -> String {
 }
 
 pub(super) fn listing(streams: &[StreamInfo]) -> Listing {
-    let mut listing = Listing::new(&[
-        "stream",
-        "#partitions",
-        "retention",
-        "created (UTC)",
-        "description",
-    ])
-    .when_empty("no streams yet: `eventflow stream create NAME` makes one");
+    let mut listing = Listing::new(&["stream", "#partitions", "retention", "created (UTC)", "description"])
+        .when_empty("no streams yet: `eventflow stream create NAME` makes one");
     for stream in streams {
         let row = [
             stream.name.clone(),
@@ -95,23 +78,12 @@ pub(super) fn listing(streams: &[StreamInfo]) -> Listing {
     listing
 }
 
-pub(super) fn description(
-    stream: &StreamInfo,
-    statistics: &StreamStatistics,
-    paint: Paint,
-) -> String {
-    let labels: Vec<String> = stream
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+pub(super) fn description(stream: &StreamInfo, statistics: &StreamStatistics, paint: Paint) -> String {
+    let labels: Vec<String> = stream.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let max_event = i64::from(stream.max_event_bytes);
     let facts = [
         ("description", stream.description.clone()),
-        (
-            "events",
-            format!("{} ({})", count(statistics.events), bytes(statistics.bytes)),
-        ),
+        ("events", format!("{} ({})", count(statistics.events), bytes(statistics.bytes))),
         ("retention", retention(stream.retention)),
         ("largest event", bytes(max_event)),
         ("labels", labels.join(", ")),
@@ -122,14 +94,7 @@ pub(super) fn description(
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         text.push_str(&format!("  {name}: {value}\n"));
     }
-    let mut table = Listing::new(&[
-        "#partition",
-        "#floor",
-        "#head",
-        "#events",
-        "#bytes",
-        "last append (UTC)",
-    ]);
+    let mut table = Listing::new(&["#partition", "#floor", "#head", "#events", "#bytes", "last append (UTC)"]);
     for partition in &statistics.partitions {
         let row = [
             partition.partition.to_string(),

@@ -21,21 +21,13 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) async fn run(client: &Client, group: &str, arguments: &Arguments) -> Result<()> {
     let consumer = join(client, group, arguments).await?;
     if consumer.stream() != arguments.stream {
-        let sentence = format!(
-            "the group `{group}` reads the stream `{}`, not `{}`",
-            consumer.stream(),
-            arguments.stream
-        );
+        let sentence =
+            format!("the group `{group}` reads the stream `{}`, not `{}`", consumer.stream(), arguments.stream);
         consumer.close().await?;
-        return Err(
-            Failure::new(Exit::Conflict, "OTHER_STREAM", sentence).hint("choose another group")
-        );
+        return Err(Failure::new(Exit::Conflict, "OTHER_STREAM", sentence).hint("choose another group"));
     }
     if person_watches() {
-        note(format!(
-            "joined `{group}` as `{}`; Ctrl-C leaves it",
-            consumer.member_name()
-        ));
+        note(format!("joined `{group}` as `{}`; Ctrl-C leaves it", consumer.member_name()));
     }
     show_all(client, group, arguments, consumer).await
 }
@@ -45,8 +37,7 @@ async fn join(client: &Client, group: &str, arguments: &Arguments) -> Result<Con
     let missing = matches!(&joined, Err(error) if error.reason() == "CONSUMER_GROUP_NOT_FOUND");
     match joined {
         Ok(_) if arguments.from.is_some() && !arguments.create_group => {
-            let sentence =
-                format!("the group `{group}` goes on where it is: --from is for new groups");
+            let sentence = format!("the group `{group}` goes on where it is: --from is for new groups");
             Err(Failure::usage(sentence).hint("move it with `eventflow group seek`"))
         }
         Ok(consumer) => Ok(consumer),
@@ -73,15 +64,9 @@ async fn build(client: &Client, group: &str, arguments: &Arguments) -> eventflow
 async fn make(client: &Client, group: &str, arguments: &Arguments) -> Result<()> {
     let from = arguments.from.map_or(Position::Earliest, |from| from.0);
     if matches!(from, Position::Offset(_)) {
-        return Err(Failure::usage(
-            "a group starts at earliest, latest or a time; seek to an offset later",
-        ));
+        return Err(Failure::usage("a group starts at earliest, latest or a time; seek to an offset later"));
     }
-    match client
-        .groups()
-        .create(group, &arguments.stream, from, GroupSpec::default())
-        .await
-    {
+    match client.groups().create(group, &arguments.stream, from, GroupSpec::default()).await {
         Ok(_) => Ok(()),
         // Somebody else was faster.
         Err(error) if error.reason() == "CONSUMER_GROUP_EXISTS" => Ok(()),
@@ -97,12 +82,7 @@ enum End {
     Interrupted,
 }
 
-async fn show_all(
-    client: &Client,
-    group: &str,
-    arguments: &Arguments,
-    mut consumer: Consumer,
-) -> Result<()> {
+async fn show_all(client: &Client, group: &str, arguments: &Arguments, mut consumer: Consumer) -> Result<()> {
     let mut printer = Printer::new(arguments);
     let end = until_end(client, group, arguments.exit, &mut consumer, &mut printer).await;
     printer.flush()?;
@@ -166,38 +146,19 @@ async fn until_end(
 
 fn tell(stream: &str, notice: &Notice) {
     match notice {
-        Notice::Reconnected {
-            after, resumed_at, ..
-        } => note(plain::reconnected(stream, *after, resumed_at)),
+        Notice::Reconnected { after, resumed_at, .. } => note(plain::reconnected(stream, *after, resumed_at)),
         Notice::Assigned { partitions } if person_watches() => {
             note(format!("assigned {}", places(stream, partitions)));
         }
         Notice::Revoked { partitions } if person_watches() => {
             let list: Vec<String> = partitions.iter().map(u32::to_string).collect();
-            note(format!(
-                "partitions {} went to another member",
-                list.join(", ")
-            ));
+            note(format!("partitions {} went to another member", list.join(", ")));
         }
-        Notice::Repositioned {
-            partition,
-            next_offset,
-        } => {
-            note(format!(
-                "the group was moved: {stream}/{partition} goes on at {next_offset}"
-            ));
+        Notice::Repositioned { partition, next_offset } => {
+            note(format!("the group was moved: {stream}/{partition} goes on at {next_offset}"));
         }
-        Notice::Truncated {
-            partition,
-            from_offset,
-            to_offset,
-            resumed,
-        } => {
-            let then = if *resumed {
-                "goes on there"
-            } else {
-                "waits for a seek"
-            };
+        Notice::Truncated { partition, from_offset, to_offset, resumed } => {
+            let then = if *resumed { "goes on there" } else { "waits for a seek" };
             note(format!(
                 "events of {stream}/{partition} from {from_offset} to {to_offset} were removed unread; the group {then}"
             ));

@@ -77,11 +77,7 @@ struct Printer<'a> {
 impl<'a> Printer<'a> {
     fn new(arguments: &'a Arguments) -> Self {
         let out = Output::new(crate::output::Format::Table);
-        Self {
-            show: &arguments.format,
-            out,
-            left: arguments.max,
-        }
+        Self { show: &arguments.format, out, left: arguments.max }
     }
 
     /// True: that was the last one.
@@ -103,11 +99,8 @@ impl<'a> Printer<'a> {
 /// `hello/0 @ 42, hello/3 @ 7`.
 fn places(stream: &str, positions: &[(u32, i64)]) -> String {
     const SHOWN: usize = 8;
-    let shown: Vec<String> = positions
-        .iter()
-        .take(SHOWN)
-        .map(|(partition, offset)| format!("{stream}/{partition} @ {offset}"))
-        .collect();
+    let shown: Vec<String> =
+        positions.iter().take(SHOWN).map(|(partition, offset)| format!("{stream}/{partition} @ {offset}")).collect();
     let text = shown.join(", ");
     match positions.len() {
         0 => "no partition yet".to_owned(),

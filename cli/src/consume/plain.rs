@@ -13,9 +13,7 @@ use crate::{
 pub(super) async fn run(client: &Client, arguments: &Arguments) -> Result<()> {
     let from = arguments.position();
     if matches!(from, Position::Offset(_)) && arguments.partition.is_none() {
-        return Err(Failure::usage(
-            "an offset is of one partition: add --partition",
-        ));
+        return Err(Failure::usage("an offset is of one partition: add --partition"));
     }
     let follows = !arguments.exit;
     let stream = arguments.stream.clone();
@@ -71,27 +69,15 @@ pub(super) fn tell(stream: &str, notice: ReadNotice, caught_up_before: &mut bool
     match notice {
         ReadNotice::CaughtUp if !std::mem::replace(caught_up_before, true) => {
             if person_watches() {
-                note(
-                    "that is all for now; waiting for new events (Ctrl-C stops; --exit would end here)",
-                );
+                note("that is all for now; waiting for new events (Ctrl-C stops; --exit would end here)");
             }
         }
-        ReadNotice::Reconnected { after, resumed_at } => {
-            note(reconnected(stream, after, &resumed_at))
-        }
+        ReadNotice::Reconnected { after, resumed_at } => note(reconnected(stream, after, &resumed_at)),
         _ => {}
     }
 }
 
 /// "reconnected after 1.2 s, resumed at …".
-pub(super) fn reconnected(
-    stream: &str,
-    after: std::time::Duration,
-    resumed_at: &[(u32, i64)],
-) -> String {
-    format!(
-        "reconnected after {}, resumed at {}",
-        span(after),
-        places(stream, resumed_at)
-    )
+pub(super) fn reconnected(stream: &str, after: std::time::Duration, resumed_at: &[(u32, i64)]) -> String {
+    format!("reconnected after {}, resumed at {}", span(after), places(stream, resumed_at))
 }

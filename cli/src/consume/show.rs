@@ -67,11 +67,8 @@ pub(super) fn time(time: std::time::SystemTime) -> String {
 
 fn object(record: &Record) -> Value {
     let event = record.event();
-    let headers: Map<String, Value> = event
-        .headers()
-        .iter()
-        .map(|header| (header.name.clone(), json!(header.value)))
-        .collect();
+    let headers: Map<String, Value> =
+        event.headers().iter().map(|header| (header.name.clone(), json!(header.value))).collect();
     let mut object = json!({
         "stream": record.stream(),
         "partition": record.partition(),
@@ -87,10 +84,7 @@ fn object(record: &Record) -> Value {
     });
     // One of three names, so that a reader never has to guess what a string is.
     let payload = record.payload();
-    let (name, value) = match (
-        serde_json::from_slice(payload),
-        std::str::from_utf8(payload),
-    ) {
+    let (name, value) = match (serde_json::from_slice(payload), std::str::from_utf8(payload)) {
         (Ok(value), _) => ("payload", value),
         (_, Ok(text)) => ("payload_text", json!(text)),
         _ => ("payload_base64", json!(BASE64_STANDARD.encode(payload))),
@@ -101,12 +95,7 @@ fn object(record: &Record) -> Value {
 
 fn pretty(record: &Record, paint: Paint) -> String {
     let event = record.event();
-    let place = format!(
-        "{}/{} @ {}",
-        record.stream(),
-        record.partition(),
-        record.offset()
-    );
+    let place = format!("{}/{} @ {}", record.stream(), record.partition(), record.offset());
     let mut line = paint.with(Style::Name, place);
     let when = time(event.time().unwrap_or(record.append_time()));
     line.push_str(&format!("  {}", paint.faint(when)));
@@ -121,10 +110,7 @@ fn pretty(record: &Record, paint: Paint) -> String {
         line.push_str(&format!("\n  {}", paint.faint(header)));
     }
     let payload = record.payload();
-    let text = match (
-        serde_json::from_slice::<Value>(payload),
-        std::str::from_utf8(payload),
-    ) {
+    let text = match (serde_json::from_slice::<Value>(payload), std::str::from_utf8(payload)) {
         (Ok(value), _) => format!("{value:#}"),
         (_, Ok(text)) => visible(text),
         _ => format!("({} bytes that are not text)", payload.len()),
@@ -134,15 +120,7 @@ fn pretty(record: &Record, paint: Paint) -> String {
 
 /// Control characters of a payload must not steer the terminal.
 fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -25,9 +25,7 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> Result<()> {
     if let Some(only) = arguments.partition {
         partitions.retain(|partition| partition.partition == only);
         if partitions.is_empty() {
-            return Err(Failure::usage(format!(
-                "the stream `{name}` has no partition {only}"
-            )));
+            return Err(Failure::usage(format!("the stream `{name}` has no partition {only}")));
         }
     }
     let newest: Vec<Vec<Record>> = stream::iter(&partitions)
@@ -50,21 +48,13 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> Result<()> {
     follow(client, arguments, &partitions, printer).await
 }
 
-async fn newest_of(
-    client: &Client,
-    name: &str,
-    partition: &PartitionStatistics,
-    wanted: usize,
-) -> Result<Vec<Record>> {
+async fn newest_of(client: &Client, name: &str, partition: &PartitionStatistics, wanted: usize) -> Result<Vec<Record>> {
     if partition.head <= partition.floor {
         return Ok(Vec::new());
     }
     let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
     let from = partition.floor.max(partition.head.saturating_sub(wanted));
-    let read = client
-        .read(name)
-        .partition(partition.partition)
-        .from(Position::Offset(from));
+    let read = client.read(name).partition(partition.partition).from(Position::Offset(from));
     let head = partition.head;
     // What was appended since belongs to the following.
     let records = read.start().await?.try_take_while(move |record| {

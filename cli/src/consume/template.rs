@@ -69,9 +69,7 @@ fn field(letter: Option<char>) -> Result<Piece, String> {
         Some('v') => Piece::Payload,
         Some('T') => Piece::AppendTime,
         Some(other) => {
-            return Err(format!(
-                "`%{other}` is not a field: %s %p %o %i %t %k %h %v %T, %% is a percent sign"
-            ));
+            return Err(format!("`%{other}` is not a field: %s %p %o %i %t %k %h %v %T, %% is a percent sign"));
         }
         None => return Err("a `%` stands at the end; write %% for a percent sign".to_owned()),
     })
@@ -95,9 +93,7 @@ impl Template {
             match piece {
                 Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
                 Piece::Stream => line.extend_from_slice(record.stream().as_bytes()),
-                Piece::Partition => {
-                    line.extend_from_slice(record.partition().to_string().as_bytes())
-                }
+                Piece::Partition => line.extend_from_slice(record.partition().to_string().as_bytes()),
                 Piece::Offset => line.extend_from_slice(record.offset().to_string().as_bytes()),
                 Piece::Id => line.extend_from_slice(record.id().as_bytes()),
                 Piece::Type => line.extend_from_slice(event.event_type().as_bytes()),
@@ -105,11 +101,8 @@ impl Template {
                 Piece::Payload => line.extend_from_slice(record.payload()),
                 Piece::AppendTime => line.extend_from_slice(time(record.append_time()).as_bytes()),
                 Piece::Headers => {
-                    let pairs: Vec<String> = event
-                        .headers()
-                        .iter()
-                        .map(|header| format!("{}={}", header.name, header.value))
-                        .collect();
+                    let pairs: Vec<String> =
+                        event.headers().iter().map(|header| format!("{}={}", header.name, header.value)).collect();
                     line.extend_from_slice(pairs.join(",").as_bytes());
                 }
             }
@@ -125,13 +118,8 @@ mod tests {
     #[test]
     fn fields_and_text_are_told_apart() {
         let template: Template = r"%s/%p\t100%% %v".parse().unwrap();
-        let expected = [
-            Piece::Stream,
-            Piece::Text("/".into()),
-            Piece::Partition,
-            Piece::Text("\t100% ".into()),
-            Piece::Payload,
-        ];
+        let expected =
+            [Piece::Stream, Piece::Text("/".into()), Piece::Partition, Piece::Text("\t100% ".into()), Piece::Payload];
         assert_eq!(template.0, expected);
         for bad in ["%x", "%", r"\q"] {
             assert!(bad.parse::<Template>().is_err(), "`{bad}`");

@@ -39,12 +39,8 @@ fn exit_of(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::NotFound => Exit::NotFound,
         ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => Exit::Auth,
-        ErrorKind::AlreadyExists | ErrorKind::FailedPrecondition | ErrorKind::Aborted => {
-            Exit::Conflict
-        }
-        ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::ResourceExhausted => {
-            Exit::Unavailable
-        }
+        ErrorKind::AlreadyExists | ErrorKind::FailedPrecondition | ErrorKind::Aborted => Exit::Conflict,
+        ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::ResourceExhausted => Exit::Unavailable,
         _ => Exit::Error,
     }
 }
@@ -55,9 +51,7 @@ impl From<eventflow_broker::domain::Error> for Failure {
             Code::NotFound => Exit::NotFound,
             Code::Unauthenticated | Code::PermissionDenied => Exit::Auth,
             Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
-                Exit::Unavailable
-            }
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Exit::Unavailable,
             Code::InvalidArgument => Exit::Usage,
             _ => Exit::Error,
         };
@@ -65,10 +59,7 @@ impl From<eventflow_broker::domain::Error> for Failure {
         // The message is written for callers over the network; here the log is this terminal.
         let sentence = error
             .message()
-            .replace(
-                "; the broker's log has the details under this request id",
-                "",
-            )
+            .replace("; the broker's log has the details under this request id", "")
             .replace("; nothing was applied", "");
         let failure = Self::new(exit, reason, sentence).cause(error.chain());
         match hints::of_broker(reason, error.message(), &error.chain()) {
@@ -88,9 +79,7 @@ impl From<eventflow_broker::config::ConfigError> for Failure {
         let failure = Self::new(Exit::Configuration, "CONFIGURATION", sentence);
         mistakes
             .iter()
-            .fold(failure, |failure, mistake| {
-                failure.detail(mistake.to_string())
-            })
+            .fold(failure, |failure, mistake| failure.detail(mistake.to_string()))
             .hint("`eventflow serve --print-config` shows every setting with its unit and default")
     }
 }
@@ -128,11 +117,8 @@ mod tests {
 
     #[test]
     fn a_database_that_is_down_is_told_in_words_with_the_reason_below() {
-        let error = Error::new(
-            Reason::DatabaseUnavailable,
-            "the database cannot be reached; nothing was applied",
-        )
-        .source("connection refused");
+        let error = Error::new(Reason::DatabaseUnavailable, "the database cannot be reached; nothing was applied")
+            .source("connection refused");
         let failure = Failure::from(error);
         assert_eq!(failure.exit(), Exit::Unavailable);
         assert_eq!(

@@ -13,14 +13,10 @@ pub(super) fn of_client(reason: &str) -> Option<&'static str> {
         "UNAUTHENTICATED" => {
             "set EVENTFLOW_API_KEY, use --api-key-file, or choose a context; `eventflow admin key create` makes a key"
         }
-        "STREAM_NOT_FOUND" => {
-            "see `eventflow stream list`, or make it with `eventflow stream create`"
-        }
+        "STREAM_NOT_FOUND" => "see `eventflow stream list`, or make it with `eventflow stream create`",
         "STREAM_EXISTS" => "see `eventflow stream describe`, or choose another name",
         "STREAM_HAS_GROUPS" => "delete its groups first, or add --force to delete them with it",
-        "CONSUMER_GROUP_NOT_FOUND" => {
-            "see `eventflow group list`, or make it with `eventflow group create`"
-        }
+        "CONSUMER_GROUP_NOT_FOUND" => "see `eventflow group list`, or make it with `eventflow group create`",
         "CONSUMER_GROUP_HAS_MEMBERS" => "stop its members first, or add --force",
         "OFFSET_BELOW_FLOOR" | "OFFSET_ABOVE_HEAD" => {
             "see floor and head of each partition with `eventflow stream describe`"

@@ -113,11 +113,7 @@ impl Failure {
         for detail in &self.details {
             let _ = writeln!(text, "  {detail}");
         }
-        let rest = [
-            ("cause", &self.cause),
-            ("hint", &self.hint),
-            ("request id", &self.request_id),
-        ];
+        let rest = [("cause", &self.cause), ("hint", &self.hint), ("request id", &self.request_id)];
         for (label, value) in rest {
             if let Some(value) = value {
                 let _ = writeln!(text, "  {label}: {}", value.replace('\n', "\n    "));

@@ -73,11 +73,7 @@ impl Listing {
         let mut text = String::new();
         for (index, line) in table.lines().enumerate() {
             let line = line.trim_end();
-            let line = if index == 0 {
-                paint.strong(line)
-            } else {
-                line.to_owned()
-            };
+            let line = if index == 0 { paint.strong(line) } else { line.to_owned() };
             text.push_str(&line);
             text.push('\n');
         }

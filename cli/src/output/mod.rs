@@ -34,14 +34,7 @@ pub enum Format {
 #[command(next_help_heading = "Output")]
 pub struct Arguments {
     /// Shape of the answer
-    #[arg(
-        id = "output",
-        short = 'o',
-        long = "output",
-        value_enum,
-        default_value_t,
-        global = true
-    )]
+    #[arg(id = "output", short = 'o', long = "output", value_enum, default_value_t, global = true)]
     pub format: Format,
 }
 
@@ -63,11 +56,7 @@ impl Output {
     pub fn new(format: Format) -> Self {
         let stdout = io::stdout();
         let paint = Paint::when(stdout.is_terminal());
-        Self {
-            format,
-            paint,
-            to: BufWriter::with_capacity(64 * 1024, stdout),
-        }
+        Self { format, paint, to: BufWriter::with_capacity(64 * 1024, stdout) }
     }
 
     pub fn format(&self) -> Format {
@@ -112,11 +101,7 @@ impl Output {
     }
 
     /// One object: `for_people` is what a table shows instead.
-    pub fn object(
-        &mut self,
-        object: &Value,
-        for_people: impl FnOnce(Paint) -> String,
-    ) -> Result<()> {
+    pub fn object(&mut self, object: &Value, for_people: impl FnOnce(Paint) -> String) -> Result<()> {
         match self.format {
             Format::Table => {
                 let text = for_people(self.paint);

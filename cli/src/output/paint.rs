@@ -23,9 +23,7 @@ pub enum Style {
 
 impl Paint {
     pub(super) fn when(terminal: bool) -> Self {
-        Self {
-            colours: terminal && !environment::wants_no_color(),
-        }
+        Self { colours: terminal && !environment::wants_no_color() }
     }
 
     pub fn with(self, style: Style, text: impl Display) -> String {
@@ -53,10 +51,6 @@ impl Paint {
 
     /// ✓ or ✗.
     pub fn mark(self, holds: bool) -> String {
-        if holds {
-            self.with(Style::Good, "✓")
-        } else {
-            self.with(Style::Bad, "✗")
-        }
+        if holds { self.with(Style::Good, "✓") } else { self.with(Style::Bad, "✗") }
     }
 }

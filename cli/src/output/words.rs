@@ -30,11 +30,7 @@ pub fn bytes(number: i64) -> String {
         value /= 1024.0;
         unit = larger;
     }
-    if unit == "B" {
-        format!("{number} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
+    if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
 }
 
 /// `340 ms`, `1.2 s`, `3 min`, `2.5 h`, `7 d`.

@@ -2,28 +2,16 @@
 
 use std::time::Duration;
 
-const UNITS: &[(&str, f64)] = &[
-    ("ms", 0.001),
-    ("s", 1.0),
-    ("min", 60.0),
-    ("m", 60.0),
-    ("h", 3_600.0),
-    ("d", 86_400.0),
-    ("w", 604_800.0),
-];
+const UNITS: &[(&str, f64)] =
+    &[("ms", 0.001), ("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0), ("w", 604_800.0)];
 
 /// A number and a unit.
 pub fn age(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a span of time such as `30s`, `15m`, `1h` or `7d`");
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .ok_or_else(wrong)?;
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| wrong())?;
-    let (_, seconds) = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit.trim())
-        .ok_or_else(wrong)?;
+    let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 

@@ -33,11 +33,7 @@ fn other(text: &str) -> Result<Position, String> {
     };
     if let Some(offset) = text.strip_prefix("offset:") {
         let offset: i64 = offset.parse().map_err(|_| wrong())?;
-        return if offset < 0 {
-            Err(wrong())
-        } else {
-            Ok(Position::Offset(offset))
-        };
+        return if offset < 0 { Err(wrong()) } else { Ok(Position::Offset(offset)) };
     }
     if let Ok(age) = age(text) {
         return Ok(Position::Time(clock::ago(age)));

@@ -12,16 +12,11 @@ pub fn time(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.into());
     }
-    let plain = text
-        .parse::<DateTime>()
-        .ok()
-        .or_else(|| PLAIN.iter().find_map(|format| parse_plain(format, text)));
+    let plain = text.parse::<DateTime>().ok().or_else(|| PLAIN.iter().find_map(|format| parse_plain(format, text)));
     plain
         .and_then(|plain| plain.to_zoned(TimeZone::UTC).ok())
         .map(|zoned| zoned.timestamp().into())
-        .ok_or_else(|| {
-            format!("`{text}` is not a time such as `2026-01-31T09:30:00Z` or `2026-01-31`")
-        })
+        .ok_or_else(|| format!("`{text}` is not a time such as `2026-01-31T09:30:00Z` or `2026-01-31`"))
 }
 
 fn parse_plain(format: &str, text: &str) -> Option<DateTime> {

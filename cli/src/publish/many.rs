@@ -130,8 +130,7 @@ fn bar(size: Option<u64>) -> ProgressBar {
         Some(_) => "{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
         None => "{spinner} {bytes}  {bytes_per_sec}",
     };
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = match size {
         Some(size) => ProgressBar::new(size),
         None => ProgressBar::new_spinner(),
@@ -152,10 +151,7 @@ fn report(arguments: &Arguments, published: &Published, took: Duration) -> Resul
         "seconds": took.as_secs_f64(),
     });
     if published.duplicates > 0 {
-        note(format!(
-            "{} of them had been appended by an earlier attempt",
-            count(published.duplicates)
-        ));
+        note(format!("{} of them had been appended by an earlier attempt", count(published.duplicates)));
     }
     arguments.output.open().object(&object, |_| {
         format!(

@@ -92,9 +92,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         (Some(_), _) => one::run(arguments).await,
         (None, Some(_)) => many::run(arguments).await,
         (None, None) if piped => many::run(arguments).await,
-        (None, None) => Err(Failure::usage(
-            "nothing to publish: give a payload, or --file",
-        )),
+        (None, None) => Err(Failure::usage("nothing to publish: give a payload, or --file")),
     }
 }
 
@@ -113,9 +111,7 @@ impl Fields {
             None if json => event = event.with_content_type("application/json"),
             None => {}
         }
-        self.headers
-            .iter()
-            .fold(event, |event, (name, value)| event.with_header(name, value))
+        self.headers.iter().fold(event, |event, (name, value)| event.with_header(name, value))
     }
 
     fn uses_columns(&self) -> bool {

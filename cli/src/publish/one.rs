@@ -13,9 +13,7 @@ use crate::{
 
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     if arguments.fields.uses_columns() {
-        return Err(Failure::usage(
-            "columns are of files: use --key and --type for a single event",
-        ));
+        return Err(Failure::usage("columns are of files: use --key and --type for a single event"));
     }
     let payload = arguments.payload.unwrap_or_default();
     let json = serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
@@ -44,10 +42,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         "milliseconds": milliseconds,
     });
     arguments.output.open().object(&object, |paint| {
-        let place = format!(
-            "{stream}/{} @ offset {}",
-            appended.partition, appended.offset
-        );
+        let place = format!("{stream}/{} @ offset {}", appended.partition, appended.offset);
         let took = paint.with(Style::Faint, format!("{milliseconds:.1} ms"));
         format!("{place}  {took}\n")
     })

@@ -13,11 +13,7 @@ pub struct Pace {
 impl Pace {
     /// `None` never waits.
     pub fn new(per_second: Option<f64>) -> Self {
-        Self {
-            begun: Instant::now(),
-            done: 0,
-            per_second,
-        }
+        Self { begun: Instant::now(), done: 0, per_second }
     }
 
     /// Waits until one more may be done. It does not wait for less than a few milliseconds, because timers are coarse.

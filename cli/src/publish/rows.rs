@@ -12,15 +12,9 @@ pub struct Numbers<'a>(pub &'a [&'a str]);
 
 impl Numbers<'_> {
     /// A row as a JSON object. An empty field of a column of numbers is null.
-    pub fn object(
-        self,
-        columns: &csv::StringRecord,
-        row: &csv::StringRecord,
-    ) -> Map<String, Value> {
+    pub fn object(self, columns: &csv::StringRecord, row: &csv::StringRecord) -> Map<String, Value> {
         let cells = columns.iter().zip(row.iter());
-        cells
-            .map(|(column, text)| (column.to_owned(), self.value(column, text)))
-            .collect()
+        cells.map(|(column, text)| (column.to_owned(), self.value(column, text))).collect()
     }
 
     fn value(self, column: &str, text: &str) -> Value {
@@ -36,11 +30,7 @@ impl Numbers<'_> {
 }
 
 /// A row of a table.
-pub(super) fn of_csv(
-    fields: &Fields,
-    columns: &csv::StringRecord,
-    row: &csv::StringRecord,
-) -> Result<Event, String> {
+pub(super) fn of_csv(fields: &Fields, columns: &csv::StringRecord, row: &csv::StringRecord) -> Result<Event, String> {
     let object = Numbers(&[]).object(columns, row);
     let payload = Value::Object(object.clone()).to_string();
     with_columns(fields, fields.event(payload, true), &object)
@@ -65,11 +55,7 @@ pub(super) fn of_line(fields: &Fields, line: &str) -> Result<Event, String> {
     Ok(fields.event(line.to_owned(), false))
 }
 
-fn with_columns(
-    fields: &Fields,
-    mut event: Event,
-    object: &Map<String, Value>,
-) -> Result<Event, String> {
+fn with_columns(fields: &Fields, mut event: Event, object: &Map<String, Value>) -> Result<Event, String> {
     if let Some(column) = &fields.key_column {
         // A null is no key; an empty text is one.
         if let Some(key) = text(object, column)? {
@@ -95,10 +81,7 @@ fn text(object: &Map<String, Value>, column: &str) -> Result<Option<String>, Str
         Some(_) => Err(format!("`{column}` is not a text, number or boolean")),
         None => {
             let known: Vec<&str> = object.keys().map(String::as_str).collect();
-            Err(format!(
-                "there is no `{column}`; there are {}",
-                known.join(", ")
-            ))
+            Err(format!("there is no `{column}`; there are {}", known.join(", ")))
         }
     }
 }
@@ -109,11 +92,7 @@ mod tests {
 
     fn fields() -> Fields {
         let column = |name: &str| Some(name.to_owned());
-        Fields {
-            key_column: column("id"),
-            time_column: column("at"),
-            ..Fields::default()
-        }
+        Fields { key_column: column("id"), time_column: column("at"), ..Fields::default() }
     }
 
     #[test]
@@ -122,10 +101,7 @@ mod tests {
         let row = csv::StringRecord::from(vec!["007", "2016/01/01 00:30:04.91", "1.50"]);
         let event = of_csv(&fields(), &columns, &row).unwrap();
         assert_eq!(event.key(), Some("007"));
-        assert_eq!(
-            event.payload(),
-            r#"{"id":"007","at":"2016/01/01 00:30:04.91","size":"1.50"}"#
-        );
+        assert_eq!(event.payload(), r#"{"id":"007","at":"2016/01/01 00:30:04.91","size":"1.50"}"#);
         assert!(event.time().is_some());
         let object = Numbers(&["size"]).object(&columns, &row);
         assert_eq!(object["size"], 1.5);

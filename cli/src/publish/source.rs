@@ -42,18 +42,9 @@ impl Source {
             });
         };
         let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
-        let size = file
-            .metadata()
-            .ok()
-            .filter(|file| file.is_file())
-            .map(|file| file.len());
+        let size = file.metadata().ok().filter(|file| file.is_file()).map(|file| file.len());
         let name = path.display().to_string();
-        Ok(Self {
-            name,
-            input: Box::new(file),
-            size,
-            format: format.unwrap_or(by_name(path)),
-        })
+        Ok(Self { name, input: Box::new(file), size, format: format.unwrap_or(by_name(path)) })
     }
 
     /// Reads to the end, or until nobody takes the events.
@@ -63,12 +54,8 @@ impl Source {
         drop(tokio::task::spawn_blocking(move || {
             let read = match self.format {
                 Format::Csv => read_csv(self.input, &fields, &sender),
-                Format::Ndjson => {
-                    read_lines(self.input, &sender, |line| rows::of_json(&fields, line))
-                }
-                Format::Lines => {
-                    read_lines(self.input, &sender, |line| rows::of_line(&fields, line))
-                }
+                Format::Ndjson => read_lines(self.input, &sender, |line| rows::of_json(&fields, line)),
+                Format::Lines => read_lines(self.input, &sender, |line| rows::of_line(&fields, line)),
             };
             if let Err((line, cause)) = read {
                 let sentence = format!("line {line} of {} cannot be published", self.name);
@@ -102,9 +89,7 @@ fn read_lines(
     loop {
         line.clear();
         number += 1;
-        let read = input
-            .read_line(&mut line)
-            .map_err(|error| (number, error.to_string()))?;
+        let read = input.read_line(&mut line).map_err(|error| (number, error.to_string()))?;
         if read == 0 {
             return Ok(());
         }

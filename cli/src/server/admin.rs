@@ -48,13 +48,9 @@ struct CreateKey {
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Noun::Key {
-        verb: KeyVerb::Create(create),
-    } = arguments.noun;
+    let Noun::Key { verb: KeyVerb::Create(create) } = arguments.noun;
     if create.organization.trim().is_empty() || create.organization.len() > 128 {
-        return Err(Failure::usage(
-            "--organization takes a name of 1 to 128 bytes",
-        ));
+        return Err(Failure::usage("--organization takes a name of 1 to 128 bytes"));
     }
     let url = create.database.url()?;
     let connection = connect::connect(&url, "admin").await?;
@@ -62,23 +58,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let key = ApiKey::generate(Environment::Live);
     let id = key.id().to_string();
     let secret = key.secret_sha256();
-    keys::create(
-        connection.client(),
-        &create.organization,
-        &id,
-        &secret,
-        &create.description,
-    )
-    .await?;
+    keys::create(connection.client(), &create.organization, &id, &secret, &create.description).await?;
     let revealed = key.reveal();
     let object = json!({ "organization": create.organization, "key_id": id, "api_key": revealed });
-    create
-        .output
-        .open()
-        .object(&object, |_| format!("{revealed}\n"))?;
-    note(format!(
-        "this key of `{}` is shown only now: keep it where secrets are kept",
-        create.organization
-    ));
+    create.output.open().object(&object, |_| format!("{revealed}\n"))?;
+    note(format!("this key of `{}` is shown only now: keep it where secrets are kept", create.organization));
     Ok(())
 }

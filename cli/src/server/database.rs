@@ -7,12 +7,7 @@ use crate::failure::Result;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// Postgres, such as postgres://user@host/eventflow; best set as the variable, because it may hold a password
-    #[arg(
-        long,
-        env = "EVENTFLOW_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "EVENTFLOW_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
 }
 

@@ -39,27 +39,15 @@ struct Finding {
 
 impl Finding {
     fn good(what: impl Into<String>) -> Self {
-        Self {
-            grade: Grade::Good,
-            what: what.into(),
-            fix: None,
-        }
+        Self { grade: Grade::Good, what: what.into(), fix: None }
     }
 
     fn warning(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            grade: Grade::Warning,
-            what: what.into(),
-            fix: Some(fix.into()),
-        }
+        Self { grade: Grade::Warning, what: what.into(), fix: Some(fix.into()) }
     }
 
     fn bad(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            grade: Grade::Bad,
-            what: what.into(),
-            fix: Some(fix.into()),
-        }
+        Self { grade: Grade::Bad, what: what.into(), fix: Some(fix.into()) }
     }
 }
 
@@ -71,12 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         "fit": fit,
         "findings": findings.iter().map(object).collect::<Vec<_>>(),
     });
-    arguments.output.open().object(&object, |paint| {
-        findings
-            .iter()
-            .map(|finding| line(finding, paint))
-            .collect()
-    })?;
+    arguments.output.open().object(&object, |paint| findings.iter().map(|finding| line(finding, paint)).collect())?;
     if fit {
         return Ok(());
     }
@@ -89,18 +72,12 @@ async fn examine(url: &DatabaseUrl) -> Result<Vec<Finding>> {
     let client = inspection.client();
     let mut findings = of_durability(&durability::check(client).await?);
     if let Err(error) = migrate::check_version(client).await {
-        findings.push(Finding::bad(
-            error.to_string(),
-            "bring schema and brokers together before you go on",
-        ));
+        findings.push(Finding::bad(error.to_string(), "bring schema and brokers together before you go on"));
         return Ok(findings);
     }
     inspection.act_as_owner().await?;
     let server = status::server(client).await?;
-    findings.push(Finding::good(format!(
-        "schema version {}",
-        server.schema_version
-    )));
+    findings.push(Finding::good(format!("schema version {}", server.schema_version)));
     findings.extend(of_brokers(&status::brokers(client).await?));
     findings.extend(of_server(&server));
     findings.extend(of_settings(&status::settings(client).await?, &server));
@@ -111,8 +88,7 @@ async fn examine(url: &DatabaseUrl) -> Result<Vec<Finding>> {
 fn of_durability(found: &durability::Durability) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for unsafe_setting in &found.unsafe_settings {
-        let fix =
-            "correct it in postgresql.conf or on the right server, then reload or restart Postgres";
+        let fix = "correct it in postgresql.conf or on the right server, then reload or restart Postgres";
         findings.push(Finding::bad(unsafe_setting, fix));
     }
     for warning in &found.warnings {
@@ -130,26 +106,17 @@ fn of_durability(found: &durability::Durability) -> Vec<Finding> {
 }
 
 fn of_brokers(brokers: &[BrokerStatus]) -> Vec<Finding> {
-    let alive: Vec<&BrokerStatus> = brokers
-        .iter()
-        .filter(|broker| broker.lease_seconds_left > 0.0)
-        .collect();
+    let alive: Vec<&BrokerStatus> = brokers.iter().filter(|broker| broker.lease_seconds_left > 0.0).collect();
     let mut versions: Vec<&str> = alive.iter().map(|broker| broker.version.as_str()).collect();
     versions.sort_unstable();
     versions.dedup();
     let mut findings = vec![match alive.len() {
         0 => Finding::bad("no broker runs", "start `eventflow serve`, at least twice"),
-        1 => Finding::warning(
-            "one broker runs: its restart is an outage",
-            "start a second `eventflow serve`",
-        ),
+        1 => Finding::warning("one broker runs: its restart is an outage", "start a second `eventflow serve`"),
         count => Finding::good(format!("{count} brokers run")),
     }];
     if versions.len() > 1 {
-        let what = format!(
-            "brokers of versions {} run side by side",
-            versions.join(", ")
-        );
+        let what = format!("brokers of versions {} run side by side", versions.join(", "));
         findings.push(Finding::warning(what, "finish the upgrade"));
     }
     findings
@@ -169,20 +136,12 @@ fn of_server(server: &ServerStatus) -> Vec<Finding> {
             "a transaction is open for {:.0} s: vacuum cannot clean behind it",
             server.oldest_transaction_seconds
         );
-        findings.push(Finding::warning(
-            what,
-            "find it in pg_stat_activity, and set `idle_in_transaction_session_timeout`",
-        ));
+        findings
+            .push(Finding::warning(what, "find it in pg_stat_activity, and set `idle_in_transaction_session_timeout`"));
     }
     if server.idle_slots > 0 {
-        let what = format!(
-            "{} replication slots are read by nobody: the write-ahead log grows",
-            server.idle_slots
-        );
-        findings.push(Finding::warning(
-            what,
-            "start their readers, or drop them with `pg_drop_replication_slot`",
-        ));
+        let what = format!("{} replication slots are read by nobody: the write-ahead log grows", server.idle_slots);
+        findings.push(Finding::warning(what, "start their readers, or drop them with `pg_drop_replication_slot`"));
     }
     findings
 }
@@ -194,21 +153,12 @@ fn of_settings(settings: &[Setting], server: &ServerStatus) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if value("autovacuum") != "on" {
-        findings.push(Finding::bad(
-            "`autovacuum` is off: tables grow without end",
-            "set it to `on`",
-        ));
+        findings.push(Finding::bad("`autovacuum` is off: tables grow without end", "set it to `on`"));
     }
     let connections_max: i64 = value("max_connections").parse().unwrap_or(i64::MAX);
     if server.connections * 10 > connections_max * 8 {
-        let what = format!(
-            "{} of {connections_max} connections are in use",
-            server.connections
-        );
-        findings.push(Finding::warning(
-            what,
-            "raise `max_connections`, or lower `database.pool_size` of brokers",
-        ));
+        let what = format!("{} of {connections_max} connections are in use", server.connections);
+        findings.push(Finding::warning(what, "raise `max_connections`, or lower `database.pool_size` of brokers"));
     }
     if value("synchronous_standby_names").is_empty() {
         findings.push(Finding::warning(
@@ -227,10 +177,7 @@ fn of_transport(url: &DatabaseUrl) -> Finding {
     if way == Way::Encrypted {
         return Finding::good("the connection to Postgres is encrypted");
     }
-    Finding::warning(
-        "the connection to Postgres may go unencrypted",
-        "add `sslmode=require` to the database URL",
-    )
+    Finding::warning("the connection to Postgres may go unencrypted", "add `sslmode=require` to the database URL")
 }
 
 fn object(finding: &Finding) -> serde_json::Value {
@@ -248,10 +195,7 @@ fn line(finding: &Finding, paint: Paint) -> String {
         Grade::Warning => paint.with(Style::Warning, "!"),
         Grade::Bad => paint.mark(false),
     };
-    let fix = finding
-        .fix
-        .as_ref()
-        .map_or(String::new(), |fix| format!("  fix: {fix}\n"));
+    let fix = finding.fix.as_ref().map_or(String::new(), |fix| format!("  fix: {fix}\n"));
     format!("{mark} {}\n{fix}", finding.what)
 }
 

@@ -39,9 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             (from, to) => format!("{}: schema version {from} became {to}\n", url.describe()),
         };
         if let Some(epoch) = log_epoch {
-            text.push_str(&format!(
-                "the log epoch is now {epoch}; restart brokers or wait for them to notice\n"
-            ));
+            text.push_str(&format!("the log epoch is now {epoch}; restart brokers or wait for them to notice\n"));
         }
         text
     })

@@ -31,11 +31,7 @@ pub(super) async fn start(config: Config) -> Result<Broker> {
     if let Some(ended) = (&mut running).now_or_never() {
         running = Box::pin(std::future::ready(ended));
     }
-    Ok(Broker {
-        grpc_address,
-        http_address,
-        running,
-    })
+    Ok(Broker { grpc_address, http_address, running })
 }
 
 /// Told before anything is started. `advice` says how to choose another address, for each of the two ports.
@@ -46,9 +42,7 @@ pub(super) fn ports_are_free(config: &Config, advice: [&str; 2]) -> Result<()> {
             let sentence = format!("cannot listen on {address}");
             return Err(Failure::new(Exit::Conflict, "PORT_TAKEN", sentence)
                 .cause(error)
-                .hint(format!(
-                    "stop what listens there, or choose another address with {other}"
-                )));
+                .hint(format!("stop what listens there, or choose another address with {other}")));
         }
     }
     Ok(())

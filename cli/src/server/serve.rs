@@ -38,10 +38,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let mut set = arguments.set;
     if arguments.allow_unsafe_durability {
-        set.push((
-            "database.allow_unsafe_durability".to_owned(),
-            "true".to_owned(),
-        ));
+        set.push(("database.allow_unsafe_durability".to_owned(), "true".to_owned()));
     }
     let config = Config::load(arguments.config.as_deref(), &set)?;
     running::ports_are_free(&config, ["--set server.listen=…", "--set http.listen=…"])?;

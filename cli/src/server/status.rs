@@ -42,8 +42,5 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         groups: status::slowest_groups(client, GROUPS).await?,
         settings: status::settings(client).await?,
     };
-    arguments
-        .output
-        .open()
-        .object(&views::object(&status), |paint| views::text(&status, paint))
+    arguments.output.open().object(&views::object(&status), |paint| views::text(&status, paint))
 }

@@ -29,12 +29,7 @@ pub(super) fn object(status: &Status) -> Value {
         })
     });
     let settings = status.settings.iter();
-    let settings = settings.map(|setting| {
-        (
-            setting.name.clone(),
-            json!(format!("{}{}", setting.value, setting.unit)),
-        )
-    });
+    let settings = settings.map(|setting| (setting.name.clone(), json!(format!("{}{}", setting.value, setting.unit))));
     json!({
         "database": status.place,
         "postgres_version": server.server_version,
@@ -76,16 +71,8 @@ pub(super) fn text(status: &Status, paint: Paint) -> String {
 }
 
 fn brokers(status: &Status) -> Listing {
-    let mut table = Listing::new(&[
-        "broker",
-        "address",
-        "version",
-        "up",
-        "lease",
-        "#members",
-        "#partitions",
-    ])
-    .when_empty("no broker runs on this database");
+    let mut table = Listing::new(&["broker", "address", "version", "up", "lease", "#members", "#partitions"])
+        .when_empty("no broker runs on this database");
     for broker in &status.brokers {
         let seconds = |seconds: f64| span(Duration::try_from_secs_f64(seconds).unwrap_or_default());
         let lease = if alive(broker) {
@@ -108,15 +95,8 @@ fn brokers(status: &Status) -> Listing {
 }
 
 fn groups(status: &Status) -> Listing {
-    let mut table = Listing::new(&[
-        "slowest group",
-        "stream",
-        "organization",
-        "#lag",
-        "behind",
-        "#members",
-    ])
-    .when_empty("no consumer groups yet");
+    let mut table = Listing::new(&["slowest group", "stream", "organization", "#lag", "behind", "#members"])
+        .when_empty("no consumer groups yet");
     for group in &status.groups {
         let state = if group.paused { " (paused)" } else { "" };
         let row = [
@@ -140,10 +120,7 @@ fn settings(status: &Status) -> Listing {
             (value, "") => value.to_owned(),
             (value, unit) => format!("{value} × {unit}"),
         };
-        table.add(
-            Value::Null,
-            [setting.name.clone(), value, setting.source.clone()],
-        );
+        table.add(Value::Null, [setting.name.clone(), value, setting.source.clone()]);
     }
     table
 }

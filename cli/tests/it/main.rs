@@ -1,1 +1,10 @@
-fn main() {}
+//! The binary as its users meet it: exit codes, what stands on which output, and whole instances from start to end.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod contexts;
+mod demo;
+mod dev;
+mod offline;
+mod serve;
+mod support;

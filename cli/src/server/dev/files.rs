@@ -38,14 +38,7 @@ pub(super) async fn key(dir: &Path, url: &DatabaseUrl) -> Result<String> {
     // The data may be younger than the file beside it, when somebody has deleted them.
     if keys::find(connection.client(), &id).await?.is_none() {
         let description = "made by `eventflow dev`";
-        keys::create(
-            connection.client(),
-            ORGANIZATION,
-            &id,
-            &key.secret_sha256(),
-            description,
-        )
-        .await?;
+        keys::create(connection.client(), ORGANIZATION, &id, &key.secret_sha256(), description).await?;
     }
     Ok(key.reveal())
 }
@@ -57,9 +50,7 @@ fn known_key(dir: &Path) -> Result<Option<ApiKey>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::file("read", &path, &error)),
     };
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix("EVENTFLOW_API_KEY="));
+    let value = text.lines().find_map(|line| line.strip_prefix("EVENTFLOW_API_KEY="));
     Ok(value.and_then(|key| ApiKey::parse(key.trim_matches('\''))))
 }
 
@@ -85,10 +76,7 @@ impl Instance {
             return Ok(None);
         }
         let mut contexts = Contexts::load()?;
-        contexts.put(
-            CONTEXT,
-            Context::new(self.url(), Some(self.api_key.clone())),
-        );
+        contexts.put(CONTEXT, Context::new(self.url(), Some(self.api_key.clone())));
         contexts.make_current(CONTEXT)?;
         contexts.save().map(Some)
     }
@@ -96,20 +84,13 @@ impl Instance {
 
 /// A wildcard address is no destination.
 pub fn client_url(grpc: SocketAddr) -> String {
-    let host = if grpc.ip().is_unspecified() {
-        format!("localhost:{}", grpc.port())
-    } else {
-        grpc.to_string()
-    };
+    let host = if grpc.ip().is_unspecified() { format!("localhost:{}", grpc.port()) } else { grpc.to_string() };
     format!("eventflow://{host}?tls=off")
 }
 
 /// Lines that a shell can read: `set -a; . FILE`.
 fn env_text(variables: &[(&str, &str)]) -> String {
-    variables
-        .iter()
-        .map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r"'\''")))
-        .collect()
+    variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r"'\''"))).collect()
 }
 
 #[cfg(test)]

@@ -76,11 +76,7 @@ async fn serve(config: Config, dir: &std::path::Path, postgres: &Postgres) -> Re
 fn data_dir(given: Option<PathBuf>) -> Result<PathBuf> {
     given
         .or_else(|| Some(environment::data_dir()?.join("dev")))
-        .ok_or_else(|| {
-            Failure::usage(
-                "there is no user's data directory here: name a directory with --data-dir",
-            )
-        })
+        .ok_or_else(|| Failure::usage("there is no user's data directory here: name a directory with --data-dir"))
 }
 
 fn config(arguments: &Arguments, database_url: &str) -> Result<Config> {

@@ -25,15 +25,11 @@ pub struct Postgres {
 impl Postgres {
     /// Finds the programs, takes the directory, and makes the data unless it is there already.
     pub async fn prepare(dir: &Path, programs: Option<PathBuf>) -> Result<Self> {
-        let search = Search::default()
-            .path(environment::path())
-            .override_dir(programs);
+        let search = Search::default().path(environment::path()).override_dir(programs);
         let mut options = Options::new(dir, search);
         options.runtime_dir = environment::runtime_dir();
         let cluster = blocking(move || Cluster::prepare(options)).await?;
-        Ok(Self {
-            cluster: Arc::new(Mutex::new(cluster)),
-        })
+        Ok(Self { cluster: Arc::new(Mutex::new(cluster)) })
     }
 
     /// Returns when it answers.
@@ -64,21 +60,14 @@ impl Postgres {
     /// Version, and where its data and log are.
     pub fn describe(&self) -> (String, PathBuf, PathBuf) {
         let cluster = self.cluster();
-        (
-            cluster.binaries().version.text.clone(),
-            cluster.data_dir(),
-            cluster.log_path(),
-        )
+        (cluster.binaries().version.text.clone(), cluster.data_dir(), cluster.log_path())
     }
 
     /// Where the data went instead of the directory asked for, if it did, and what was set aside for it.
     pub fn relocation(&self) -> (Option<PathBuf>, Option<PathBuf>) {
         let cluster = self.cluster();
         let placement = cluster.placement();
-        (
-            placement.relocated.then(|| placement.actual.clone()),
-            placement.set_aside.clone(),
-        )
+        (placement.relocated.then(|| placement.actual.clone()), placement.set_aside.clone())
     }
 
     /// Waits until the server has ended by itself.
@@ -97,10 +86,7 @@ impl Postgres {
         let status = cluster.exit_status()?;
         let log = cluster.log_path();
         let sentence = format!("the private Postgres ended by itself ({status})");
-        let hint = format!(
-            "its log is `{}`; a later start recovers what was acknowledged",
-            log.display()
-        );
+        let hint = format!("its log is `{}`; a later start recovers what was acknowledged", log.display());
         Some(Failure::new(Exit::Unavailable, "POSTGRES_FAILED", sentence).hint(hint))
     }
 
@@ -115,10 +101,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(call).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(Failure::new(
-            Exit::Error,
-            "INTERNAL",
-            "the call to the private Postgres panicked",
-        )),
+        Err(_) => Err(Failure::new(Exit::Error, "INTERNAL", "the call to the private Postgres panicked")),
     }
 }

@@ -8,11 +8,7 @@ use crate::{
     output::{Format, Output},
 };
 
-pub(super) fn welcome(
-    instance: &Instance,
-    context: &Option<PathBuf>,
-    postgres: &Postgres,
-) -> Result<()> {
+pub(super) fn welcome(instance: &Instance, context: &Option<PathBuf>, postgres: &Postgres) -> Result<()> {
     let mut out = Output::new(Format::Table);
     let paint = out.paint();
     let (version, data, log) = postgres.describe();
@@ -22,21 +18,11 @@ pub(super) fn welcome(
         paint.strong(format!("EventFlow is ready on {grpc}")),
         format!("  gRPC      {}", instance.url()),
         format!("  probes    http://{http}/readyz, metrics on /metrics"),
-        format!(
-            "  Postgres  {version}, private, in {} (log {})",
-            data.display(),
-            log.display()
-        ),
-        format!(
-            "  settings  {} (URL, API key, database)",
-            instance.env_file().display()
-        ),
+        format!("  Postgres  {version}, private, in {} (log {})", data.display(), log.display()),
+        format!("  settings  {} (URL, API key, database)", instance.env_file().display()),
     ];
     if let Some(path) = context {
-        lines.push(format!(
-            "  context   `dev` in {}: commands below find it by themselves",
-            path.display()
-        ));
+        lines.push(format!("  context   `dev` in {}: commands below find it by themselves", path.display()));
     }
     if let Some(actual) = relocated {
         lines.push(format!(
@@ -46,10 +32,7 @@ pub(super) fn welcome(
         ));
     }
     if let Some(aside) = set_aside {
-        lines.push(format!(
-            "  Older data for this directory was set aside: {}",
-            aside.display()
-        ));
+        lines.push(format!("  Older data for this directory was set aside: {}", aside.display()));
     }
     lines.push(String::new());
     lines.push(paint.strong("Try, in another terminal:"));

@@ -1,0 +1,58 @@
+//! `serve`, `migrate`, `admin`, `status` and `doctor` on a database that tests share.
+
+use eventflow_testkit::{Database, Process, Signal, free_ports};
+
+use crate::support::Home;
+
+#[tokio::test]
+async fn a_database_is_migrated_served_and_looked_at() {
+    let (home, database) = (Home::new(), Database::empty().await);
+    let url = database.url();
+    let run = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--database-url", &url]);
+        home.run(&arguments)
+    };
+    let early = home.run(&["serve", "--set", &format!("database.url={url}"), "--allow-unsafe-durability"]);
+    assert_eq!(early.code, 6, "{early:?}");
+    assert!(early.err.contains("run `eventflow migrate`"), "{}", early.err);
+
+    assert_eq!(run(&["migrate"]).code, 0);
+    assert!(run(&["migrate"]).out.contains("is up to date"));
+    let key = run(&["admin", "key", "create", "--organization", "acme"]);
+    assert!(key.code == 0 && key.out.starts_with("ef_live_") && key.out.lines().count() == 1, "{key:?}");
+
+    let [grpc, http]: [u16; 2] = free_ports();
+    let set = [
+        format!("database.url={url}"),
+        format!("server.listen=127.0.0.1:{grpc}"),
+        format!("http.listen=127.0.0.1:{http}"),
+        "broker.name=b1".to_owned(),
+    ];
+    let mut arguments = vec!["serve"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    let refused = home.run(&arguments);
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.err.starts_with("error[UNSAFE_DURABILITY]: "), "{}", refused.err);
+
+    arguments.push("--allow-unsafe-durability");
+    let mut broker = Process::start(home.command(&arguments));
+    broker.wait_for_line("serving").await;
+    let address = format!("eventflow://127.0.0.1:{grpc}");
+    let mut list = home.command(&["stream", "list", "--url", &address]);
+    let list = crate::support::ended(list.env("EVENTFLOW_API_KEY", key.out.trim()));
+    assert_eq!(list.code, 0, "{list:?}");
+    let unknown = home.run(&["stream", "list", "--url", &address]);
+    assert!(unknown.code == 4 && unknown.err.starts_with("error[UNAUTHENTICATED]"), "{unknown:?}");
+
+    let status = run(&["status"]);
+    assert!(status.code == 0 && status.out.contains("b1"), "{status:?}");
+    let doctor = run(&["doctor"]);
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    assert!(doctor.out.contains("✗ `fsync` is off"), "{}", doctor.out);
+    broker.signal(Signal::TERM);
+    assert!(broker.wait().await.success());
+
+    let raised = run(&["migrate", "--after-restore"]);
+    assert!(raised.code == 0 && raised.out.contains("the log epoch is now 1"), "{raised:?}");
+}
