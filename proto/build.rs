@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     let descriptors = compiler.file_descriptor_set();
 
+    #[expect(clippy::disallowed_methods, reason = "the only way to learn where a build script may write")]
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 

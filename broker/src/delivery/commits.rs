@@ -8,12 +8,11 @@ use crate::domain::Result;
 use crate::domain::ids::{GroupId, PartitionId};
 use crate::store::epoch::LogEpochs;
 use crate::store::progress::{self, Committed, Progress};
-use crate::store::{Connection, Store, error};
+use crate::store::{Connection, Statement, Store, error};
 use crate::telemetry::metrics;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::Statement;
 
 /// Commits waiting to be gathered; what comes then waits in its sender.
 const QUEUE: usize = 1_024;

@@ -13,6 +13,7 @@ pub mod hints;
 pub mod listing;
 mod pump;
 pub mod reader;
+pub mod reads;
 pub mod registry;
 pub(crate) mod session;
 pub mod source;

@@ -128,20 +128,7 @@ impl Session {
         let db = parts.store.conn().await?;
         let joined = membership::join(&**db, &join).await?;
         drop(db);
-        let (reattached, since) = match joined {
-            Joined::New { version } => (false, version),
-            Joined::Reattached { version } => (true, version),
-            Joined::GroupNotFound => return Err(group_not_found(group.name.as_str())),
-            Joined::BrokerExpired => return Err(session_expired()),
-            Joined::TooManyMembers => {
-                let max = crate::domain::limits::MEMBERS_MAX;
-                return Err(Error::new(
-                    Reason::TooManyMembers,
-                    format!("group `{}` has {max} members already", group.name),
-                )
-                .fact("members_max", max));
-            }
-        };
+        let (reattached, since) = admitted(joined, &group)?;
         parts.groups.changed(group.id);
         let started = Frame::Started(Started {
             session: id,
@@ -301,6 +288,21 @@ impl Session {
         self.paused = snapshot.paused;
         self.take_over(&snapshot);
         None
+    }
+}
+
+/// Whether the member came back, and the group's version since it is one.
+fn admitted(joined: Joined, group: &ConsumerGroup) -> Result<(bool, i64)> {
+    match joined {
+        Joined::New { version } => Ok((false, version)),
+        Joined::Reattached { version } => Ok((true, version)),
+        Joined::GroupNotFound => Err(group_not_found(group.name.as_str())),
+        Joined::BrokerExpired => Err(session_expired()),
+        Joined::TooManyMembers => {
+            let max = crate::domain::limits::MEMBERS_MAX;
+            let message = format!("group `{}` has {max} members already", group.name);
+            Err(Error::new(Reason::TooManyMembers, message).fact("members_max", max))
+        }
     }
 }
 

@@ -17,12 +17,15 @@ use eventflow_proto::v1::{
 };
 use futures_util::stream::{Stream, StreamExt};
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Frames of a Commit stream that are under way.
 const PIPELINED: usize = 64;
+/// How long a Commit stream may take to name its session.
+const ATTACH_WAIT: Duration = Duration::from_secs(10);
 
 /// Subscriptions and commits, over the deliveries.
 pub struct ConsumeService {
@@ -132,7 +135,9 @@ impl CommitStream {
 
     /// The first frame names the session.
     async fn attach(&mut self, answers: &Answers) -> Result<Option<mpsc::Sender<Control>>, Error> {
-        let Ok(Some(first)) = self.requests.message().await else { return Ok(None) };
+        let first = tokio::time::timeout(ATTACH_WAIT, self.requests.message()).await;
+        let first = first.map_err(|_| Error::invalid("attach", "must be sent at once, nothing came"))?;
+        let Ok(Some(first)) = first else { return Ok(None) };
         let Some(Frame::Attach(attach)) = first.frame else {
             return Err(Error::invalid("attach", "must be the first frame of a Commit stream"));
         };
@@ -154,8 +159,11 @@ fn session_gone() -> Error {
     Error::new(Reason::SessionNotFound, "the session has ended; subscribe again")
 }
 
-/// What a frame asks of the session; None: it is answered at once.
-fn asked(request: CommitRequest) -> Result<(Control, Option<oneshot::Receiver<Vec<CommitAnswer>>>), Error> {
+/// The session's answer to come; None: there is nothing to wait for.
+type Pending = Option<oneshot::Receiver<Vec<CommitAnswer>>>;
+
+/// What a frame asks of the session.
+fn asked(request: CommitRequest) -> Result<(Control, Pending), Error> {
     let (reply, answer) = oneshot::channel();
     Ok(match request.frame {
         Some(Frame::Commit(progress)) => (Control::Commit { commits: commits(progress.commits)?, reply }, Some(answer)),
@@ -167,10 +175,7 @@ fn asked(request: CommitRequest) -> Result<(Control, Option<oneshot::Receiver<Ve
     })
 }
 
-async fn answer_in_order(
-    mut outcomes: mpsc::Receiver<(u64, Option<oneshot::Receiver<Vec<CommitAnswer>>>)>,
-    answers: Answers,
-) {
+async fn answer_in_order(mut outcomes: mpsc::Receiver<(u64, Pending)>, answers: Answers) {
     while let Some((frame_id, answer)) = outcomes.recv().await {
         let results = match answer {
             None => Ok(Vec::new()),

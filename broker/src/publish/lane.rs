@@ -109,7 +109,7 @@ pub fn lane(index: usize, parts: LaneParts) -> (LaneHandle, impl Future<Output =
         receiver,
         open: true,
         queue: FairQueue::default(),
-        producer: LaneProducer::new(),
+        producer: LaneProducer::default(),
         aside: Vec::new(),
         waiting: VecDeque::new(),
         main: Some(Line::new(format!("lane {index}"), parts.clone())),

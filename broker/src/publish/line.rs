@@ -3,10 +3,9 @@
 use crate::domain::{Applied, Error, Reason};
 use crate::publish::flush::{Flush, FlushEnd};
 use crate::publish::lane::LaneParts;
-use crate::store::{Connection, append, error};
+use crate::store::{Connection, Statement, append, error};
 use crate::telemetry::metrics;
 use std::time::{Duration, Instant};
-use tokio_postgres::Statement;
 
 /// How long a call is repeated before its submissions are told that nobody knows.
 const UNKNOWN_AFTER: Duration = Duration::from_secs(20);

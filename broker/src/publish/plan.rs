@@ -51,11 +51,13 @@ pub struct LaneProducer {
     next: HashMap<PartitionId, i64>,
 }
 
-impl LaneProducer {
-    pub fn new() -> Self {
+impl Default for LaneProducer {
+    fn default() -> Self {
         Self { id: Uuid::new_v4(), next: HashMap::new() }
     }
+}
 
+impl LaneProducer {
     fn next(&self, partition: PartitionId) -> i64 {
         self.next.get(&partition).copied().unwrap_or(0)
     }

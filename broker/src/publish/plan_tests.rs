@@ -23,7 +23,7 @@ fn sized(partition: i64, producer: Option<(u128, i64)>, events: usize, bytes: us
 }
 
 fn plan_of(works: &[Work]) -> Plan {
-    plan(&works.iter().collect::<Vec<_>>(), &LaneProducer::new())
+    plan(&works.iter().collect::<Vec<_>>(), &LaneProducer::default())
 }
 
 #[test]

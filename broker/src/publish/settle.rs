@@ -43,13 +43,13 @@ pub fn settle(flush: Flush, end: FlushEnd, lane: &mut LaneProducer, log_epoch: i
         }
         FlushEnd::Unknown(error) => {
             // The lane's numbers may or may not be used up: go on under another id.
-            *lane = LaneProducer::new();
+            *lane = LaneProducer::default();
             flush.submissions.into_iter().for_each(|submission| submission.refuse(error.clone()));
             return settled;
         }
     };
     if verdicts.iter().any(|verdict| matches!(verdict.kind, VerdictKind::LogEpoch { .. })) {
-        *lane = LaneProducer::new();
+        *lane = LaneProducer::default();
         settled.again = flush.submissions;
         return settled;
     }
@@ -104,7 +104,7 @@ fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> 
             Some(VerdictKind::ProducerUnknown | VerdictKind::SequenceTooOld | VerdictKind::OutOfSequence { .. })
                 if of_lane =>
             {
-                *lane = LaneProducer::new();
+                *lane = LaneProducer::default();
                 Fate::Again { alone: false }
             }
             Some(kind) => Fate::Refused(refusal(kind)),

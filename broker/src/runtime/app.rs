@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::delivery::commits::Committer;
 use crate::delivery::feeder::Feeder;
 use crate::delivery::hints::Hints;
+use crate::delivery::reads::Reads;
 use crate::delivery::registry::Registry;
 use crate::delivery::sweeper::Sweeper;
 use crate::delivery::{Deliveries, Settings};
@@ -297,7 +298,7 @@ impl Ground {
         deliveries: Deliveries,
     ) -> Result<()> {
         let (reporter, _) = tonic_health::server::health_reporter();
-        let reads = log::LogReads {
+        let reads = Reads {
             catalogue: self.catalogue.clone(),
             store: self.store.clone(),
             tail: self.tail.clone(),
@@ -307,7 +308,7 @@ impl Ground {
         let routes = routes(
             publish::PublishService::new(publisher, self.tasks.clone()),
             consume::ConsumeService::new(deliveries),
-            reads,
+            log::LogReads::new(reads),
             streams::Streams::new(self.catalogue.clone()),
             consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
             &reporter,

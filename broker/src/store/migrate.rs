@@ -15,12 +15,13 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (4, "read", include_str!("../../../migrations/0004_read.sql")),
     (5, "catalogue", include_str!("../../../migrations/0005_catalogue.sql")),
     (6, "groups", include_str!("../../../migrations/0006_groups.sql")),
-    (7, "log_epoch", include_str!("../../../migrations/0007_log_epoch.sql")),
-    (8, "rights", include_str!("../../../migrations/0008_rights.sql")),
+    (7, "progress", include_str!("../../../migrations/0007_progress.sql")),
+    (8, "log_epoch", include_str!("../../../migrations/0008_log_epoch.sql")),
+    (9, "rights", include_str!("../../../migrations/0009_rights.sql")),
 ];
 
 /// The schema version that this broker needs at least.
-pub const SCHEMA_NEEDED: i32 = 8;
+pub const SCHEMA_NEEDED: i32 = 9;
 /// The generation of this broker, compared with the schema's `oldest_broker`. Raised when a migration drops what older brokers use.
 pub const BROKER_GENERATION: i32 = 1;
 /// The oldest broker generation that may use the schema as these migrations leave it.

@@ -26,6 +26,8 @@ pub mod tenant;
 
 pub use connect::{Connection, DatabaseUrl};
 pub use tenant::Tenant;
+/// A prepared statement, for those who keep a connection of their own.
+pub use tokio_postgres::Statement;
 
 use crate::domain::{Error, Result};
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};

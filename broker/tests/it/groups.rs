@@ -195,9 +195,11 @@ async fn members_on_two_brokers_share_a_group_and_see_what_either_publishes() {
     assert_eq!(there.texts(1).await[0].2, "from here");
 
     // An orderly stop: a go-away, then its member's partitions are free after the grace at the latest.
-    let stopping = tokio::spawn(other.stop());
-    there.until(|_, frame| matches!(frame, Frame::GoAway(_)).then_some(())).await;
-    drop((there, others));
-    stopping.await.expect("stopped");
+    let leaving = async move {
+        there.until(|_, frame| matches!(frame, Frame::GoAway(_)).then_some(())).await;
+        drop((there, others));
+    };
+    let (outcome, ()) = tokio::join!(other.stop(), leaving);
+    assert!(outcome.cut_short.is_empty(), "{outcome}");
     here.until_held(4).await;
 }

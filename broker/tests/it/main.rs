@@ -1,7 +1,9 @@
 //! The broker's integration tests: one binary, so that it links once.
 
 mod catalogue;
+mod faults;
 mod groups;
 mod publish;
+mod schema;
 mod support;
 mod transport;

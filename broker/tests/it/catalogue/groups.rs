@@ -15,8 +15,9 @@ async fn offsets(admin: &Administration, group: &str) -> Vec<i64> {
 async fn join(admin: &Administration, group: &str) {
     let sql = "with started as materialized (
                    select b.id, eventflow.broker_start_v1(b.id, 'b1', 'here', '1', 60000) from (select gen_random_uuid() as id) b)
-               select outcome from eventflow.join_v1(g.organization_id, g.group_id, 'm1', gen_random_uuid(), s.id, 'test', '127.0.0.1', 10)
-               from started s, eventflow.consumer_group g where g.name = $1";
+               select j.outcome from started s, eventflow.consumer_group g, lateral eventflow.join_v1(
+                   g.organization_id, g.group_id, 'm1', gen_random_uuid(), s.id, 'test', '127.0.0.1', 10) j
+               where g.name = $1";
     let joined = admin.superuser.query_one(sql, &[&group]).await.expect("joined");
     assert_eq!(joined.get::<_, &str>(0), "joined");
 }
