@@ -1,1 +1,72 @@
-fn main() {}
+//! Measures EventFlow: one broker on a durable private Postgres, driven by the Rust client.
+//!
+//! Every step is a file in `steps`, every ceiling one in `ceilings`, every run of many minutes one in `long`. A step checks
+//! what it counts (acknowledged is stored, delivered is published) and fails when that does not hold; a figure that misses
+//! its bar is shown and fails nothing.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the bench is no part of a broker: it has neither its task set nor its clock, and passes its environment on"
+)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod arguments;
+mod ceilings;
+mod chart;
+mod client_side;
+mod figures;
+mod ground;
+mod latency;
+mod long;
+mod machine;
+mod output;
+mod pace;
+mod payloads;
+mod report;
+mod steps;
+mod suite;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+
+/// A bench has nobody to tell errors apart: it shows them and ends.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+// The allocator of the broker's binary, so that client and broker compare.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // First of all: this process may have been asked to become a private Postgres.
+    if let Some(code) = eventflow_embedded::run_guard_if_asked() {
+        return code;
+    }
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let work = async {
+            match arguments.command {
+                None => suite::run(&arguments.suite).await,
+                Some(Command::Reclaim(reclaim)) => long::reclaim::run(&reclaim).await,
+                Some(Command::HeldTransaction(held)) => long::held_transaction::run(&held).await,
+            }
+        };
+        // Whatever is running is dropped in order: broker, Postgres, files.
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        }
+    })
+}

@@ -1,0 +1,147 @@
+//! What is measured: a private Postgres that keeps what it acknowledges, and one broker on it.
+
+mod broker;
+mod postgres;
+mod usage;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use eventflow::{Client, ClientOptions, GroupSpec, Position, StreamSpec};
+use eventflow_broker::identity::{ApiKey, Environment};
+use eventflow_broker::store::{DatabaseUrl, connect, keys, migrate};
+use tempfile::TempDir;
+
+use broker::Broker;
+pub use broker::How;
+use postgres::Postgres;
+pub use postgres::SETTINGS;
+pub use usage::{Spent, Usage};
+
+use crate::Result;
+use crate::arguments::Place;
+
+const ORGANIZATION: &str = "bench";
+/// How long what was published may take to be counted.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Fields end in their order: the broker, then Postgres, then the files.
+pub struct Ground {
+    broker: Broker,
+    api_key: String,
+    database_url: String,
+    sql: tokio_postgres::Client,
+    postgres: Postgres,
+    _dir: TempDir,
+}
+
+impl Ground {
+    /// A fresh database and a broker with these settings besides its defaults.
+    pub async fn new(place: &Place, broker_settings: &[(&str, &str)]) -> Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("eventflow-bench-");
+        let dir = match &place.dir {
+            Some(parent) => builder.tempdir_in(parent)?,
+            None => builder.tempdir()?,
+        };
+        // As root, Postgres runs as another user, who must be able to pass through.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711))?;
+        let postgres = Postgres::start(dir.path()).await?;
+        let database_url = postgres.url();
+        let url = DatabaseUrl::parse(&database_url)?;
+        migrate::migrate(&url).await?;
+        let api_key = make_key(&url).await?;
+        let sql = postgres::connect(&database_url).await?;
+        let broker = Broker::start(dir.path(), &database_url, broker_settings).await?;
+        let ground = Self { broker, api_key, database_url, sql, postgres, _dir: dir };
+        ground.until_served().await?;
+        Ok(ground)
+    }
+
+    /// A client with a connection of its own.
+    pub fn client(&self) -> Result<Client> {
+        let options = ClientOptions::new(&format!("eventflow://{}?tls=off", self.broker.address()))?;
+        Ok(Client::lazy(options.api_key(&self.api_key).application("eventflow-bench")))
+    }
+
+    /// A stream with this spec besides the defaults (8 partitions).
+    pub async fn stream(&self, name: &str, spec: StreamSpec) -> Result<()> {
+        self.client()?.streams().create(name, spec).await?;
+        Ok(())
+    }
+
+    /// A group that reads everything of a stream.
+    pub async fn group(&self, name: &str, stream: &str) -> Result<()> {
+        self.client()?.groups().create(name, stream, Position::Earliest, GroupSpec::default()).await?;
+        Ok(())
+    }
+
+    /// Fails unless a stream holds so many events.
+    pub async fn check_stored(&self, stream: &str, acknowledged: u64) -> Result<()> {
+        let stored = self.client()?.streams().statistics(stream).await?.events;
+        if u64::try_from(stored) == Ok(acknowledged) {
+            return Ok(());
+        }
+        Err(format!("stream `{stream}` holds {stored} events, {acknowledged} were acknowledged").into())
+    }
+
+    /// A plain connection, as the superuser.
+    pub async fn connect(&self) -> Result<tokio_postgres::Client> {
+        postgres::connect(&self.database_url).await
+    }
+
+    /// A connection that acts as a broker's.
+    pub async fn connect_as_broker(&self) -> Result<connect::Connection> {
+        Ok(connect::connect(&DatabaseUrl::parse(&self.database_url)?, "bench").await?)
+    }
+
+    pub fn sql(&self) -> &tokio_postgres::Client {
+        &self.sql
+    }
+
+    /// Processor time and bytes so far.
+    pub async fn usage(&self) -> Result<Usage> {
+        Usage::now(&self.sql, self.broker.pid(), self.postgres.pid()).await
+    }
+
+    /// Writes out what earlier steps have left dirty, so that no step pays for another.
+    pub async fn settle(&self) -> Result<()> {
+        Ok(self.sql.batch_execute("checkpoint").await?)
+    }
+
+    pub fn broker_runs(&self) -> How {
+        self.broker.how()
+    }
+
+    pub fn postgres_version(&self) -> &str {
+        self.postgres.version()
+    }
+
+    /// Ends everything and removes the files.
+    pub async fn tear_down(self) -> Result<()> {
+        self.broker.stop().await?;
+        drop(self.sql);
+        self.postgres.stop().await
+    }
+
+    async fn until_served(&self) -> Result<()> {
+        let client = self.client()?;
+        let asking = async {
+            while client.limits().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(format!("the broker did not serve: {}", self.broker.last_words()).into()),
+        }
+    }
+}
+
+async fn make_key(url: &DatabaseUrl) -> Result<String> {
+    let key = ApiKey::generate(Environment::Test);
+    let connection = connect::connect(url, "bench").await?;
+    keys::create(connection.client(), ORGANIZATION, key.id().as_str(), &key.secret_sha256(), "bench").await?;
+    Ok(key.reveal())
+}

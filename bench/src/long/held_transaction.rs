@@ -1,0 +1,150 @@
+//! A transaction stays open in the same database, so that nothing that has died since can be removed; meanwhile events are
+//! published at a fixed rate and a group follows. Latency has to stay near what it was, and the growth of tables is stated.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use eventflow::{Event, Producer, StreamSpec};
+use tokio::runtime::Handle;
+
+use super::record::{Record, tables};
+use crate::arguments::HeldArguments;
+use crate::chart::Panel;
+use crate::client_side::Follower;
+use crate::ground::Ground;
+use crate::latency::Latencies;
+use crate::pace::Schedule;
+use crate::payloads::{Kind, Pool};
+use crate::{Result, output};
+
+const STREAM: &str = "held-transaction";
+/// Windows before the transaction begins, and after it has ended.
+const WINDOWS_AROUND: u32 = 3;
+
+struct Board {
+    stop: AtomicBool,
+    acknowledged: AtomicU64,
+    latencies: Mutex<Latencies>,
+}
+
+impl Board {
+    fn latencies(&self) -> std::sync::MutexGuard<'_, Latencies> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub async fn run(arguments: &HeldArguments) -> Result<()> {
+    let long = &arguments.long;
+    let ground = Ground::new(&long.place, &[]).await?;
+    ground.stream(STREAM, StreamSpec::default()).await?;
+    ground.group(STREAM, STREAM).await?;
+    let consumer = ground.client()?.consumer(STREAM).build().await?;
+    let follower = Follower::start(consumer, |_| {});
+    let producer = ground.client()?.producer(STREAM).build().await?;
+    let board = Arc::new(Board {
+        stop: AtomicBool::new(false),
+        acknowledged: AtomicU64::new(0),
+        latencies: Mutex::new(Latencies::new()?),
+    });
+    let (paced_board, rate) = (Arc::clone(&board), arguments.rate);
+    let paced = tokio::task::spawn_blocking(move || paced(&producer, rate, &paced_board));
+    let outcome = watch(arguments, &ground, &board).await;
+    board.stop.store(true, Ordering::Relaxed);
+    paced.await??;
+    let (record, marks) = outcome?;
+    let acknowledged = board.acknowledged.load(Ordering::Relaxed);
+    ground.check_stored(STREAM, acknowledged).await?;
+    follower.until(acknowledged).await?;
+    let panels = [
+        Panel {
+            title: format!("publish at {rate}/s, each awaited, ms"),
+            series: vec![
+                record.series("p50", record.column("publish_p50_ms")),
+                record.series("p99", record.column("publish_p99_ms")),
+            ],
+        },
+        Panel {
+            title: "MiB".into(),
+            series: vec![
+                record.series("event_batch", record.mebibytes("event_batch_bytes")),
+                record.series("producer_run", record.mebibytes("producer_run_bytes")),
+            ],
+        },
+    ];
+    let title = "Publishing while a transaction is held in the same database";
+    record.write(&long.results, "held-transaction", title, &panels, &marks)?;
+    ground.tear_down().await
+}
+
+/// Windows without the transaction, with it, and without it again.
+async fn watch(
+    arguments: &HeldArguments,
+    ground: &Ground,
+    board: &Board,
+) -> Result<(Record, Vec<(f64, &'static str)>)> {
+    let window = arguments.long.window();
+    let around = window * WINDOWS_AROUND;
+    let held = arguments.long.span(2.0);
+    let phases = [("", around), ("held", held), ("ended", around)];
+    let (mut record, mut marks) = (Record::default(), Vec::new());
+    // The first window warms up.
+    tokio::time::sleep(window).await;
+    board.latencies().reset();
+    let transaction = ground.connect().await?;
+    let start = Instant::now();
+    output::show("seconds  transaction  p50 ms  p99 ms  events");
+    for (phase, span) in phases {
+        match phase {
+            "held" => {
+                let begin = "begin isolation level repeatable read; select log_epoch from eventflow.log_state";
+                transaction.batch_execute(begin).await?;
+            }
+            "ended" => transaction.batch_execute("commit").await?,
+            _ => {}
+        }
+        if !phase.is_empty() {
+            marks.push((start.elapsed().as_secs_f64(), phase));
+        }
+        let until = start.elapsed() + span;
+        while start.elapsed() + Duration::from_secs(1) < until {
+            tokio::time::sleep(window.min(until - start.elapsed())).await;
+            let second = start.elapsed().as_secs_f64();
+            let values = line(ground, board, phase == "held").await?;
+            output::show(&format!(
+                "{second:>7.0}  {phase:>11}  {:>6.3}  {:>6.3}  {:>6}",
+                values["publish_p50_ms"], values["publish_p99_ms"], values["events"]
+            ));
+            record.push(second, values);
+        }
+    }
+    Ok((record, marks))
+}
+
+async fn line(ground: &Ground, board: &Board, held: bool) -> Result<std::collections::BTreeMap<String, f64>> {
+    let latencies = std::mem::replace(&mut *board.latencies(), Latencies::new()?);
+    let mut values = tables(ground.sql()).await?;
+    values.insert("transaction_held".into(), f64::from(u8::from(held)));
+    values.insert("events".into(), latencies.count() as f64);
+    values.insert("publish_p50_ms".into(), latencies.percentile_ms(50.0));
+    values.insert("publish_p99_ms".into(), latencies.percentile_ms(99.0));
+    values.insert("publish_max_ms".into(), latencies.percentile_ms(100.0));
+    Ok(values)
+}
+
+fn paced(producer: &Producer, rate: u32, board: &Board) -> Result<()> {
+    let runtime = Handle::current();
+    let mut pool = Pool::new(Kind::Json, 200);
+    let schedule = Schedule::new(Instant::now(), rate);
+    for number in 0.. {
+        if board.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let event = Event::new(pool.next());
+        let due = schedule.wait(number);
+        runtime.block_on(async { producer.send(event).await?.await })?;
+        board.latencies().record(due.elapsed());
+        board.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}

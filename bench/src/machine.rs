@@ -1,0 +1,34 @@
+//! The machine, as the file of figures names it.
+
+use std::fs;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+pub fn describe(postgres_version: &str) -> Value {
+    json!({
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "cpu": field("/proc/cpuinfo", "model name"),
+        "memory": field("/proc/meminfo", "MemTotal"),
+        "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()).ok(),
+        "load_at_start": fs::read_to_string("/proc/loadavg").map(|text| text.trim().to_owned()).ok(),
+        "postgres": postgres_version,
+        "commit": commit(),
+        "unix_time": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    })
+}
+
+/// The value of the first line `name : value`.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// With a mark when files differ from it.
+fn commit() -> Option<String> {
+    let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
