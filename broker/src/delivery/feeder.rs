@@ -8,6 +8,7 @@ use crate::domain::Result;
 use crate::domain::ids::{OrganizationId, PartitionId};
 use crate::store::{Pooled, Store, log};
 use crate::tail::Tail;
+use crate::telemetry::metrics;
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,7 @@ impl Feeder {
                 () = stop.cancelled() => return Ok(()),
                 () = self.tail.stale_news() => HashSet::from_iter(self.tail.take_stale()),
                 _ = ticks.tick() => {
+                    metrics::get().tail_cache_bytes.set(self.tail.bytes() as f64);
                     let mut due = self.round();
                     due.extend(self.tail.take_stale());
                     due

@@ -78,6 +78,8 @@ pub struct Subscription {
     pub window_bytes: u64,
     pub client: String,
     pub client_address: String,
+    /// Fires when the connection is to go, because of its age: the session says go-away.
+    pub going: CancellationToken,
 }
 
 impl Deliveries {

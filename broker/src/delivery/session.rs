@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Between attempts to tell the database that a member has gone.
@@ -93,6 +94,7 @@ pub(super) struct Session {
     pub work: FuturesUnordered<BoxFuture<'static, Done>>,
     pub commits_under_way: usize,
     last_heard: Option<Instant>,
+    going: CancellationToken,
     going_away: Option<Instant>,
     _registration: Registration,
 }
@@ -160,6 +162,7 @@ impl Session {
             work: FuturesUnordered::new(),
             commits_under_way: 0,
             last_heard: None,
+            going: subscription.going.clone(),
             going_away: None,
             _registration: registration,
         })
@@ -187,7 +190,7 @@ impl Session {
         let mut incarnations = self.parts.trust.subscribe();
         let mut heartbeat = tokio::time::interval(self.parts.settings.heartbeat);
         heartbeat.reset();
-        let draining = self.parts.draining.clone();
+        let (draining, going) = (self.parts.draining.clone(), self.going.clone());
         loop {
             self.pump();
             self.give_up_settled();
@@ -206,7 +209,14 @@ impl Session {
                 _ = heartbeat.tick() => self.beat(),
                 _ = incarnations.changed() => Some(End::Failed(session_expired())),
                 () = sleep_until(deadline), if deadline.is_some() => self.deadline_passed(),
-                () = draining.cancelled(), if self.going_away.is_none() => { self.go_away(); None }
+                () = draining.cancelled(), if self.going_away.is_none() => {
+                    self.go_away();
+                    None
+                }
+                () = going.cancelled(), if self.going_away.is_none() => {
+                    self.go_away();
+                    None
+                }
             };
             if let Some(end) = end {
                 return end;

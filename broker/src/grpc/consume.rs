@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Frames of a Commit stream that are under way.
@@ -44,9 +45,10 @@ impl ConsumerService for ConsumeService {
 
     async fn subscribe(&self, call: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
         let granted = authorize(&caller(&call)?, Consume)?;
-        let address = call.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
+        let peer = call.extensions().get::<Peer>().cloned();
+        let (address, going) = peer.map(|peer| (peer.address.to_string(), peer.going)).unwrap_or_default();
         let payloads = call.get_ref().payload_view();
-        let subscription = subscription(call.into_inner(), address)?;
+        let subscription = Subscription { going, ..subscription(call.into_inner(), address)? };
         let frames = self.deliveries.subscribe(granted, subscription).await?;
         let responses = ReceiverStream::new(frames).map(move |frame| match frame {
             Ok(frame) => Ok(subscribe_response(frame, payloads, clock::unix_us())),
@@ -94,6 +96,7 @@ fn subscription(wire: SubscribeRequest, client_address: String) -> Result<Subscr
         window_bytes: or_default(wire.window_bytes, WINDOW_BYTES_DEFAULT),
         client: wire.client,
         client_address,
+        going: CancellationToken::new(),
     })
 }
 

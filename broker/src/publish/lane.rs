@@ -39,7 +39,6 @@ const QUEUE: usize = 4_096;
 pub struct Appended {
     /// (first offset, count), in order of the events; one entry unless an earlier append had cut them differently.
     pub ranges: Vec<(i64, i32)>,
-    pub log_epoch: i64,
     pub appended_at_us: i64,
     /// The offsets are those of an earlier append of the same sequence.
     pub duplicate: bool,
@@ -190,7 +189,7 @@ impl Lane {
 
     /// Answers what is decided, puts back what is not, and hands what was appended to the tail.
     fn settle(&mut self, (line, flush, end): (Line, Flush, FlushEnd)) -> Line {
-        let settled = settle(flush, end, &mut self.producer, self.parts.epochs.current());
+        let settled = settle(flush, end, &mut self.producer);
         for (partition, batches) in settled.appended {
             self.publish_to_tail(partition, batches);
         }

@@ -24,6 +24,7 @@ use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{Appended, LaneHandle, Submission};
 use crate::publish::plan::{Producer, Work};
 use crate::publish::split::{Part, split};
+use crate::telemetry::metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -211,7 +212,10 @@ impl Publisher {
         let units = (bytes.div_ceil(UNIT) as u32).clamp(1, self.room_units);
         let room = self.room.clone().acquire_many_owned(units);
         match tokio::time::timeout(ADMISSION_WAIT, room).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => {
+                metrics::get().publish_in_flight_bytes.set(self.in_flight_bytes() as f64);
+                Ok(permit)
+            }
             _ => {
                 let limit = self.room_units as usize * UNIT;
                 Err(Error::new(

@@ -32,8 +32,8 @@ enum Fate {
     Refused(Error),
 }
 
-/// Settles a flush. `log_epoch` is the one that the call was made under.
-pub fn settle(flush: Flush, end: FlushEnd, lane: &mut LaneProducer, log_epoch: i64) -> Settled {
+/// Settles a flush.
+pub fn settle(flush: Flush, end: FlushEnd, lane: &mut LaneProducer) -> Settled {
     let mut settled = Settled::default();
     let verdicts = match end {
         FlushEnd::Verdicts(verdicts) => verdicts,
@@ -55,7 +55,7 @@ pub fn settle(flush: Flush, end: FlushEnd, lane: &mut LaneProducer, log_epoch: i
     }
     let fates = fates(&flush.plan.runs, &verdicts, lane);
     collect_batches(&flush, &verdicts, &mut settled);
-    answer(flush, fates, log_epoch, &mut settled);
+    answer(flush, fates, &mut settled);
     settled
 }
 
@@ -170,7 +170,7 @@ fn collect_batches(flush: &Flush, verdicts: &[Verdict], settled: &mut Settled) {
     }
 }
 
-fn answer(flush: Flush, fates: Vec<Fate>, log_epoch: i64, settled: &mut Settled) {
+fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
     let mut busy: BTreeMap<PartitionId, Vec<Submission>> = BTreeMap::new();
     let mut fate_of: Vec<Option<(usize, i64)>> = vec![None; flush.submissions.len()];
     for (index, planned) in flush.plan.runs.iter().enumerate() {
@@ -189,7 +189,7 @@ fn answer(flush: Flush, fates: Vec<Fate>, log_epoch: i64, settled: &mut Settled)
         match &fates[run] {
             Fate::Appended { base_offset, appended_at_us } => {
                 let ranges = vec![(base_offset + skip, count as i32)];
-                reply(submission, Appended { ranges, log_epoch, appended_at_us: *appended_at_us, duplicate: false });
+                reply(submission, Appended { ranges, appended_at_us: *appended_at_us, duplicate: false });
             }
             Fate::Duplicate { ranges, appended_at_us } => {
                 settled.stale.push(submission.work.partition);
@@ -197,7 +197,7 @@ fn answer(flush: Flush, fates: Vec<Fate>, log_epoch: i64, settled: &mut Settled)
                 let duplicate = submission.work.producer.is_some();
                 metrics::get().publish_duplicates.increment(if duplicate { count as u64 } else { 0 });
                 let ranges = cut_ranges(ranges, skip, count);
-                reply(submission, Appended { ranges, log_epoch, appended_at_us: *appended_at_us, duplicate });
+                reply(submission, Appended { ranges, appended_at_us: *appended_at_us, duplicate });
             }
             Fate::Again { alone } => {
                 submission.work.alone |= *alone;

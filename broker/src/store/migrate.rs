@@ -88,12 +88,15 @@ async fn prepare(client: &Client) -> Result<()> {
                     end;
                 end if;
             end loop;
-            if not pg_has_role(current_user, 'eventflow_owner', 'member') then
-                execute format('grant eventflow_owner to %I', current_user);
-            end if;
-            if not pg_has_role(current_user, 'eventflow_broker', 'member') then
-                execute format('grant eventflow_broker to %I', current_user);
-            end if;
+            -- Being a member is not enough since Postgres 16: what counts is whether the role can be taken on.
+            foreach v_role in array array['eventflow_owner', 'eventflow_broker'] loop
+                begin
+                    execute format('set local role %I', v_role);
+                    reset role;
+                exception when insufficient_privilege then
+                    execute format('grant %I to %I', v_role, current_user);
+                end;
+            end loop;
         end
         $$;
         do $$

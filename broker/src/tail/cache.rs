@@ -13,7 +13,6 @@ pub(super) struct Cache {
     /// Where the next batch must start; None: unknown.
     end: Option<i64>,
     bytes: usize,
-    bytes_max: usize,
     wakers: Vec<Waker>,
 }
 
@@ -29,8 +28,8 @@ pub enum Found {
 }
 
 impl Cache {
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { batches: VecDeque::new(), end: None, bytes: 0, bytes_max, wakers: Vec::new() }
+    pub(super) fn new() -> Self {
+        Self { batches: VecDeque::new(), end: None, bytes: 0, wakers: Vec::new() }
     }
 
     pub(super) fn register(&mut self, waker: &Waker) {
@@ -54,7 +53,7 @@ impl Cache {
     }
 
     /// False: it does not follow, so the gap must be read from the log first. A batch that is known already is no gap.
-    pub(super) fn push(&mut self, batch: Arc<Batch>) -> bool {
+    pub(super) fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) -> bool {
         let Some(end) = self.end else { return false };
         if batch.end_offset() <= end {
             return true;
@@ -65,7 +64,7 @@ impl Cache {
         self.end = Some(batch.end_offset());
         self.bytes += batch.memory();
         self.batches.push_back(batch);
-        while self.bytes > self.bytes_max && self.batches.len() > 1 {
+        while self.bytes > bytes_max && self.batches.len() > 1 {
             if let Some(old) = self.batches.pop_front() {
                 self.bytes -= old.memory();
             }
@@ -74,7 +73,7 @@ impl Cache {
         true
     }
 
-    pub(super) fn refill(&mut self, from: i64, batches: Vec<Arc<Batch>>, head: i64) {
+    pub(super) fn refill(&mut self, from: i64, batches: Vec<Arc<Batch>>, head: i64, bytes_max: usize) {
         if self.end.is_none_or(|end| end < from) {
             // What lies between was not read: start anew.
             self.batches.clear();
@@ -82,7 +81,7 @@ impl Cache {
             self.end = Some(from);
         }
         for batch in batches {
-            self.push(batch);
+            self.push(batch, bytes_max);
         }
         // Nothing lies between the last row and the head that the same read saw (a jump to a later log epoch).
         if self.end.is_some_and(|end| end < head && follows(end, head)) {
@@ -137,7 +136,7 @@ impl Watch {
 
     /// A read of the log saw nothing at or above `position` below `head`: the cache may start there.
     pub fn learn(&self, position: i64, head: i64) {
-        lock(&self.cache).refill(position, Vec::new(), head);
+        lock(&self.cache).refill(position, Vec::new(), head, 0);
     }
 
     /// The end of the cache: the head as this broker knows it.
@@ -158,6 +157,8 @@ mod tests {
     use crate::domain::event::{Encoder, Fields};
     use crate::domain::position::LogEpoch;
 
+    const MAX: usize = 1_000;
+
     fn batch(base_offset: i64, events: usize) -> Arc<Batch> {
         let mut encoder = Encoder::default();
         (0..events).for_each(|_| encoder.push(Fields { payload: &[0; 100], ..Fields::default() }));
@@ -174,12 +175,12 @@ mod tests {
 
     #[test]
     fn a_batch_enters_only_at_the_end() {
-        let mut cache = Cache::new(1 << 20);
-        assert!(!cache.push(batch(0, 1)), "an empty cache knows no end");
-        cache.refill(5, vec![batch(5, 2)], 7);
-        assert!(!cache.push(batch(8, 1)), "a gap");
-        assert!(cache.push(batch(5, 1)), "known already");
-        assert!(cache.push(batch(7, 1)));
+        let mut cache = Cache::new();
+        assert!(!cache.push(batch(0, 1), MAX), "an empty cache knows no end");
+        cache.refill(5, vec![batch(5, 2)], 7, MAX);
+        assert!(!cache.push(batch(8, 1), MAX), "a gap");
+        assert!(cache.push(batch(5, 1), MAX), "known already");
+        assert!(cache.push(batch(7, 1), MAX));
         assert_eq!(bases(cache.find(6, 10)), [5, 7]);
         assert_eq!(bases(cache.find(8, 10)), [-1]);
         assert_eq!(bases(cache.find(4, 10)), [-2]);
@@ -187,9 +188,9 @@ mod tests {
 
     #[test]
     fn old_batches_make_room_but_the_newest_stays() {
-        let mut cache = Cache::new(1_000);
-        cache.refill(0, vec![], 0);
-        (0..100).for_each(|n| assert!(cache.push(batch(n * 5, 5))));
+        let mut cache = Cache::new();
+        cache.refill(0, vec![], 0, MAX);
+        (0..100).for_each(|n| assert!(cache.push(batch(n * 5, 5), MAX)));
         assert!(cache.bytes() <= 1_000);
         assert_eq!(bases(cache.find(495, 10)), [495]);
         assert_eq!(bases(cache.find(0, 10)), [-2]);
@@ -197,19 +198,19 @@ mod tests {
 
     #[test]
     fn a_jump_to_a_later_log_epoch_is_no_gap() {
-        let mut cache = Cache::new(1 << 20);
+        let mut cache = Cache::new();
         let epoch_1 = LogEpoch(1).first_offset();
-        cache.refill(0, vec![batch(0, 3)], epoch_1);
+        cache.refill(0, vec![batch(0, 3)], epoch_1, MAX);
         assert_eq!(cache.end(), Some(epoch_1));
-        assert!(cache.push(batch(epoch_1, 1)));
+        assert!(cache.push(batch(epoch_1, 1), MAX));
         assert_eq!(bases(cache.find(epoch_1, 10)), [epoch_1]);
     }
 
     #[test]
     fn a_gap_that_was_not_read_starts_the_cache_anew() {
-        let mut cache = Cache::new(1 << 20);
-        cache.refill(0, vec![batch(0, 3)], 3);
-        cache.refill(100, vec![batch(100, 1)], 101);
+        let mut cache = Cache::new();
+        cache.refill(0, vec![batch(0, 3)], 3, MAX);
+        cache.refill(100, vec![batch(100, 1)], 101, MAX);
         assert_eq!(bases(cache.find(0, 10)), [-2]);
         assert_eq!(bases(cache.find(100, 10)), [100]);
     }

@@ -14,9 +14,9 @@ pub use cache::{Found, Watch};
 
 use crate::domain::event::Batch;
 use crate::domain::ids::PartitionId;
-use crate::telemetry::metrics;
 use cache::Cache;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -34,20 +34,22 @@ struct Shared {
     /// Partitions of which the log has more than the cache.
     stale: Mutex<HashSet<PartitionId>>,
     stale_news: Notify,
-    /// Bytes for each watched partition's cache.
-    bytes_per_partition: usize,
+    /// Bytes for all caches together, shared evenly.
+    bytes_max: usize,
+    watched: AtomicUsize,
     hints: Mutex<HashMap<PartitionId, i64>>,
 }
 
 impl Tail {
-    /// `bytes_per_partition` bounds what each watched partition keeps; its newest batch is always kept.
-    pub fn new(bytes_per_partition: usize) -> Self {
+    /// `bytes_max` bounds what all watched partitions keep together, each an even share; its newest batch is always kept.
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
                 partitions: Mutex::default(),
                 stale: Mutex::default(),
                 stale_news: Notify::new(),
-                bytes_per_partition,
+                bytes_max,
+                watched: AtomicUsize::new(0),
                 hints: Mutex::default(),
             }),
         }
@@ -56,10 +58,8 @@ impl Tail {
     /// Registers a reader of a partition. The partition is watched until the last [`Watch`] is dropped.
     pub fn watch(&self, partition: PartitionId, waker: &Waker) -> Watch {
         let mut partitions = lock(&self.shared.partitions);
-        let cache = partitions
-            .entry(partition)
-            .or_insert_with(|| Arc::new(Mutex::new(Cache::new(self.shared.bytes_per_partition))))
-            .clone();
+        let cache = partitions.entry(partition).or_insert_with(|| Arc::new(Mutex::new(Cache::new()))).clone();
+        self.shared.watched.store(partitions.len(), Ordering::Relaxed);
         lock(&cache).register(waker);
         // A newly watched partition knows nothing yet: let the feeder learn its head.
         drop(partitions);
@@ -72,7 +72,7 @@ impl Tail {
         let end = batch.end_offset();
         lock(&self.shared.hints).insert(partition, end);
         if let Some(cache) = self.cache(partition)
-            && !lock(&cache).push(Arc::new(batch))
+            && !lock(&cache).push(Arc::new(batch), self.share())
         {
             self.stale(partition);
         }
@@ -82,7 +82,7 @@ impl Tail {
     /// the read saw.
     pub fn refill(&self, partition: PartitionId, from: i64, batches: Vec<Arc<Batch>>, head: i64) {
         if let Some(cache) = self.cache(partition) {
-            lock(&cache).refill(from, batches, head);
+            lock(&cache).refill(from, batches, head, self.share());
         }
     }
 
@@ -131,6 +131,11 @@ impl Tail {
         lock(&self.shared.partitions).values().map(|cache| lock(cache).bytes()).sum()
     }
 
+    /// Bytes that one watched partition may keep.
+    fn share(&self) -> usize {
+        self.shared.bytes_max / self.shared.watched.load(Ordering::Relaxed).max(1)
+    }
+
     fn cache(&self, partition: PartitionId) -> Option<Arc<Mutex<Cache>>> {
         lock(&self.shared.partitions).get(&partition).cloned()
     }
@@ -141,8 +146,8 @@ impl Tail {
         let empty = partitions.get(&partition).is_some_and(|cache| lock(cache).unregister(waker));
         if empty {
             partitions.remove(&partition);
+            self.shared.watched.store(partitions.len(), Ordering::Relaxed);
         }
-        metrics::get().tail_cache_bytes.set(0.0);
     }
 }
 

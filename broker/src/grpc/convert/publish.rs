@@ -1,6 +1,7 @@
 //! Publish requests and their answers.
 
 use crate::domain::ids::StreamName;
+use crate::domain::position::LogEpoch;
 use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::event::events;
 use crate::grpc::convert::time::timestamp;
@@ -60,7 +61,7 @@ fn appended(done: Appended) -> v1::Appended {
     let (base_offset, event_count) = ranges.next().unwrap_or_default();
     v1::Appended {
         base_offset,
-        log_epoch: done.log_epoch.unsigned_abs(),
+        log_epoch: LogEpoch::of(base_offset).0.unsigned_abs(),
         event_count: event_count.unsigned_abs(),
         append_time: Some(timestamp(done.appended_at_us)),
         duplicate: done.duplicate,
