@@ -99,10 +99,6 @@ impl Failure {
         self.exit
     }
 
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
     /// What stands on standard error; empty when there is nothing to say.
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -31,6 +31,7 @@ pub enum Format {
 
 /// How a command was asked to answer.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Output")]
 pub struct Arguments {
     /// Shape of the answer
@@ -57,10 +58,6 @@ impl Output {
         let stdout = io::stdout();
         let paint = Paint::when(stdout.is_terminal());
         Self { format, paint, to: BufWriter::with_capacity(64 * 1024, stdout) }
-    }
-
-    pub fn format(&self) -> Format {
-        self.format
     }
 
     pub fn paint(&self) -> Paint {
@@ -131,11 +128,6 @@ pub fn note(text: impl AsRef<str>) {
 /// Text that has its line ends already, on standard error.
 pub fn note_raw(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
-}
-
-/// Colours for standard error.
-pub fn note_paint() -> Paint {
-    Paint::when(io::stderr().is_terminal())
 }
 
 /// True when a person sees standard error: the place for progress bars and questions.
