@@ -66,14 +66,12 @@ pub(super) async fn show_all(
 }
 
 pub(super) fn tell(stream: &str, notice: ReadNotice, caught_up_before: &mut bool) {
-    match notice {
-        ReadNotice::CaughtUp if !std::mem::replace(caught_up_before, true) => {
-            if person_watches() {
-                note("that is all for now; waiting for new events (Ctrl-C stops; --exit would end here)");
-            }
-        }
-        ReadNotice::Reconnected { after, resumed_at } => note(reconnected(stream, after, &resumed_at)),
-        _ => {}
+    if let ReadNotice::Reconnected { after, resumed_at } = &notice {
+        note(reconnected(stream, *after, resumed_at));
+    }
+    let first_time = notice == ReadNotice::CaughtUp && !std::mem::replace(caught_up_before, true);
+    if first_time && person_watches() {
+        note("that is all for now; waiting for new events (Ctrl-C stops; --exit would end here)");
     }
 }
 

@@ -89,9 +89,8 @@ async fn join(stage: &Stage, groups: &[Group; 2], stop: &CancellationToken) -> R
     for (group_name, member, preferred) in MEMBERS {
         let client = stage.client(preferred, "demo")?;
         let consumer = client.consumer(group_name).member_name(member).build().await?;
-        for group in groups.iter().filter(|group| group.name == group_name) {
+        if let Some(group) = groups.iter().find(|group| group.name == group_name) {
             members.spawn(group.clone().follow(consumer, stop.clone()));
-            break;
         }
     }
     Ok(members)

@@ -30,7 +30,7 @@ impl From<eventflow::Error> for Failure {
         if let Some(hint) = hints::of_client(error.reason()) {
             failure = failure.hint(hint);
         }
-        failure.request_id = error.metadata().get("request_id").cloned();
+        failure.0.request_id = error.metadata().get("request_id").cloned();
         failure
     }
 }
@@ -61,12 +61,18 @@ impl From<eventflow_broker::domain::Error> for Failure {
             .message()
             .replace("; the broker's log has the details under this request id", "")
             .replace("; nothing was applied", "");
-        let failure = Self::new(exit, reason, sentence).cause(error.chain());
+        let failure = Self::new(exit, reason, sentence).cause(innermost(&error));
         match hints::of_broker(reason, error.message(), &error.chain()) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
     }
+}
+
+/// The bottom of the chain: what is above it only says through which layers it came.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let below = std::iter::successors(error.source(), |error| error.source());
+    below.last().map_or(String::new(), ToString::to_string)
 }
 
 impl From<eventflow_broker::config::ConfigError> for Failure {

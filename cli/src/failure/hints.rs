@@ -35,6 +35,10 @@ pub(super) fn of_broker(reason: &str, message: &str, chain: &str) -> Option<&'st
     let schema_is_named = message.contains("eventflow migrate") || message.contains("upgrade it");
     Some(match reason {
         "DATABASE_UNAVAILABLE" if schema_is_named => return None,
+        // Roles belong to the whole server: on a new one the first migration makes them.
+        "DATABASE_UNAVAILABLE" if chain.contains("role \"eventflow_broker\" does not exist") => {
+            "nothing was ever migrated on this server: run `eventflow migrate`"
+        }
         "DATABASE_UNAVAILABLE" if chain.contains("password") => {
             "check user and password in EVENTFLOW_DATABASE_URL (or --database-url)"
         }

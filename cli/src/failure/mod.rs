@@ -24,7 +24,10 @@ pub enum Exit {
 
 /// The one error of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct Failure(Box<Facts>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
     exit: Exit,
     reason: String,
     sentence: String,
@@ -38,7 +41,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     pub fn new(exit: Exit, reason: &str, sentence: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Facts {
             exit,
             reason: reason.to_owned(),
             sentence: sentence.into(),
@@ -46,7 +49,7 @@ impl Failure {
             cause: None,
             hint: None,
             request_id: None,
-        }
+        }))
     }
 
     /// A command that was given wrongly.
@@ -78,38 +81,38 @@ impl Failure {
     #[must_use]
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {
         let cause = cause.to_string();
-        self.cause = (!cause.is_empty()).then_some(cause);
+        self.0.cause = (!cause.is_empty()).then_some(cause);
         self
     }
 
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// A line of its own below the sentence.
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {
-        self.details.push(line.into());
+        self.0.details.push(line.into());
         self
     }
 
     pub fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 
     /// What stands on standard error; empty when there is nothing to say.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        if self.sentence.is_empty() {
+        if self.0.sentence.is_empty() {
             return text;
         }
-        let _ = writeln!(text, "error[{}]: {}", self.reason, self.sentence);
-        for detail in &self.details {
+        let _ = writeln!(text, "error[{}]: {}", self.0.reason, self.0.sentence);
+        for detail in &self.0.details {
             let _ = writeln!(text, "  {detail}");
         }
-        let rest = [("cause", &self.cause), ("hint", &self.hint), ("request id", &self.request_id)];
+        let rest = [("cause", &self.0.cause), ("hint", &self.0.hint), ("request id", &self.0.request_id)];
         for (label, value) in rest {
             if let Some(value) = value {
                 let _ = writeln!(text, "  {label}: {}", value.replace('\n', "\n    "));

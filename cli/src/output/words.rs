@@ -40,8 +40,10 @@ pub fn span(duration: Duration) -> String {
         let text = format!("{value:.1}");
         format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
     };
+    if duration.is_zero() {
+        return "0 s".to_owned();
+    }
     match seconds {
-        s if s == 0.0 => "0 s".to_owned(),
         s if s < 0.01 => format!("{:.1} ms", s * 1e3),
         s if s < 1.0 => format!("{:.0} ms", s * 1e3),
         s if s < 120.0 => short(s, "s"),

@@ -41,6 +41,7 @@ impl Home {
     }
 
     /// The binary, not yet started.
+    #[expect(clippy::disallowed_methods, reason = "names only, to leave the environment's own settings out")]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eventflow"));
         command.args(arguments);
