@@ -14,7 +14,8 @@ pub fn describe(postgres_version: &str) -> Value {
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()).ok(),
         "load_at_start": fs::read_to_string("/proc/loadavg").map(|text| text.trim().to_owned()).ok(),
         "postgres": postgres_version,
-        "commit": commit(),
+        // Of the directory that the bench ran in: what was built may be older.
+        "checkout": checkout(),
         "unix_time": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
     })
 }
@@ -26,8 +27,8 @@ fn field(path: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// With a mark when files differ from it.
-fn commit() -> Option<String> {
+/// The commit, with a mark when files differ from it.
+fn checkout() -> Option<String> {
     let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

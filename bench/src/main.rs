@@ -63,10 +63,12 @@ fn run(arguments: Arguments) -> Result<()> {
                 Some(Command::HeldTransaction(held)) => long::held_transaction::run(&held).await,
             }
         };
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         // Whatever is running is dropped in order: broker, Postgres, files.
         tokio::select! {
             outcome = work => outcome,
             _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            _ = terminated.recv() => Err("terminated".into()),
         }
     })
 }
