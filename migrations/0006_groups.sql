@@ -134,8 +134,9 @@ $$;
 create function broker_stop_v1(p_broker uuid) returns void
 language sql volatile security definer set search_path = eventflow, pg_temp
 as $$
-    -- What it still held is freed by the next sweep of another broker: an expired lease.
-    update broker set expires_at = clock_timestamp() - interval '1 second' where broker_id = p_broker
+    -- Its members have left their streams with a grace of their own; the lease outlives that, so that a rolling restart moves
+    -- nothing.
+    update broker set expires_at = clock_timestamp() + interval '4 seconds' where broker_id = p_broker
 $$;
 
 -- Membership --------------------------------------------------------------------------------------------------------------

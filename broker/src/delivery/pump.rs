@@ -115,7 +115,7 @@ impl Session {
                     revoking.push((lease.index, left));
                 }
                 // The others changed their minds: it stays, and what the member may have dropped comes again.
-                (State::Draining { .. }, None) => {
+                (State::Draining { .. } | State::Releasing, None) => {
                     held.state = State::Flowing;
                     held.source.seek(held.committed);
                     assigned.push(held.lease());

@@ -163,9 +163,13 @@ impl Lane {
 
     /// Starts what can be started on the two connections.
     fn start(&mut self, main: &mut Option<Call>, side: &mut Option<Call>) {
-        if main.is_none() && !self.queue.is_empty() {
-            let taken = in_order(self.queue.take(FLUSH_BYTES, FLUSH_SUBMISSIONS, &self.parked()));
-            let (flush, deferred) = Flush::plan(taken, &self.producer);
+        while main.is_none() && !self.queue.is_empty() {
+            let taken = self.queue.take(FLUSH_BYTES, FLUSH_SUBMISSIONS, &self.parked());
+            if taken.is_empty() {
+                // Only parked partitions wait: their call's end goes on with them.
+                break;
+            }
+            let (flush, deferred) = Flush::plan(in_order(taken), &self.producer);
             self.queue.push_front(deferred);
             if !flush.is_empty()
                 && let Some(line) = self.main.take()

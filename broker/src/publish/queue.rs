@@ -50,9 +50,12 @@ impl<T: AsRef<Work>> FairQueue<T> {
         let mut taken = Vec::new();
         let mut left = bytes_max;
         loop {
-            let mut waiting = self.organizations.len();
+            let mut waiting = self.organizations.iter().filter(|(_, queue)| !queue.is_empty()).count();
             let mut progress = false;
             for place in 0..self.organizations.len() {
+                if self.organizations[place].1.is_empty() {
+                    continue;
+                }
                 let share = left / waiting.max(1);
                 waiting -= 1;
                 let used = Self::take_share(&mut self.organizations[place].1, share, items_max, parked, &mut taken);

@@ -236,7 +236,7 @@ pub async fn renew_broker(db: &impl Client, broker: Uuid, ttl: Duration) -> Resu
     get(&row, 0)
 }
 
-/// Ends it: another broker may sweep at once.
+/// Ends it, soon: when the grace of its members is over, another broker may sweep.
 pub async fn stop_broker(db: &impl Client, broker: Uuid) -> Result<()> {
     db.execute("select eventflow.broker_stop_v1($1)", &[&broker]).await.map_err(from_postgres)?;
     Ok(())
