@@ -70,6 +70,17 @@ impl Catalogue {
         stream.map(Arc::new).ok_or_else(gone)
     }
 
+    /// The stream, for somebody who found `known` out of date: read again unless somebody else has done so already.
+    pub async fn stream_after(&self, known: &Stream) -> Result<Arc<Stream>> {
+        let (organization, name) = (known.organization, &known.name);
+        let cached = self.stream(organization, name).await?;
+        if (cached.id, cached.routing_version) != (known.id, known.routing_version) {
+            return Ok(cached);
+        }
+        self.invalidate(organization, name);
+        self.stream(organization, name).await
+    }
+
     /// Forgets what is cached of a stream: somebody found it out of date.
     pub fn invalidate(&self, organization: OrganizationId, name: &StreamName) {
         self.0.streams.forget(organization, name);

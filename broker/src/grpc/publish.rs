@@ -7,7 +7,7 @@ use crate::grpc::layers::caller;
 use crate::grpc::status::to_error_status;
 use crate::identity::{Granted, Publish, authorize};
 use crate::publish::chain::Chain;
-use crate::publish::{PartitionPart, Publisher};
+use crate::publish::{Publisher, Queued};
 use crate::runtime::Tasks;
 use crate::telemetry::metrics;
 use eventflow_proto::v1::{
@@ -44,8 +44,8 @@ impl PublisherService for PublishService {
         let started = Instant::now();
         let traceparent = traceparent(call.metadata());
         let request = request(call.into_inner(), traceparent.as_deref())?;
-        let parts = self.publisher.publish(granted, request, None).await?;
-        let answer = response(parts).await;
+        let queued = self.publisher.publish(granted, request, None).await?;
+        let answer = response(self.publisher.settle(queued, None).await);
         metrics::get().publish_seconds.record(started.elapsed());
         Ok(Response::new(answer))
     }
@@ -60,11 +60,12 @@ impl PublisherService for PublishService {
         let traceparent = traceparent(call.metadata());
         let (pending, waiting) = mpsc::channel(PIPELINED);
         let (answers, receiver) = mpsc::channel(ANSWERS);
-        let intake =
-            Intake { publisher: self.publisher.clone(), granted, traceparent, chain: Chain::default(), pending };
+        let (publisher, chain) = (self.publisher.clone(), Chain::default());
+        let settling = answer_in_order(publisher.clone(), chain.clone(), waiting, answers.clone());
+        let intake = Intake { publisher, granted, traceparent, chain, pending };
         let requests = call.into_inner();
-        self.tasks.spawn_call(intake.run(requests, answers.clone()));
-        self.tasks.spawn_call(answer_in_order(waiting, answers));
+        self.tasks.spawn_call(intake.run(requests, answers));
+        self.tasks.spawn_call(settling);
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -76,7 +77,7 @@ fn traceparent(metadata: &MetadataMap) -> Option<String> {
 }
 
 /// A request of a publish stream: queued, or refused as a whole.
-type Queued = (Instant, Result<Vec<PartitionPart>, Error>);
+type Waiting = (Instant, Result<Queued, Error>);
 
 /// Takes requests off a publish stream, one after the other: that is their order.
 struct Intake {
@@ -84,7 +85,7 @@ struct Intake {
     granted: Granted<Publish>,
     traceparent: Option<String>,
     chain: Chain,
-    pending: mpsc::Sender<Queued>,
+    pending: mpsc::Sender<Waiting>,
 }
 
 impl Intake {
@@ -113,7 +114,7 @@ impl Intake {
         }
     }
 
-    async fn queue(&self, wire: PublishRequest) -> Result<Vec<PartitionPart>, Error> {
+    async fn queue(&self, wire: PublishRequest) -> Result<Queued, Error> {
         let (stream, partition) = (wire.stream.clone(), wire.partition);
         let numbered = producer(wire.producer.as_ref()).ok().flatten();
         match request(wire, self.traceparent.as_deref()) {
@@ -128,12 +129,14 @@ impl Intake {
 
 /// Waits for each request's outcome in turn and sends it.
 async fn answer_in_order(
-    mut waiting: mpsc::Receiver<Queued>,
+    publisher: Publisher,
+    chain: Chain,
+    mut waiting: mpsc::Receiver<Waiting>,
     answers: mpsc::Sender<Result<PublishStreamResponse, Status>>,
 ) {
     while let Some((started, queued)) = waiting.recv().await {
         let answer = match queued {
-            Ok(parts) => Answer::Published(response(parts).await),
+            Ok(queued) => Answer::Published(response(publisher.settle(queued, Some(&chain)).await)),
             Err(error) => Answer::Error(to_error_status(&error)),
         };
         metrics::get().publish_seconds.record(started.elapsed());

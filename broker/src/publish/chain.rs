@@ -3,17 +3,26 @@
 //! Requests of a stream are pipelined, so that later ones are under way when an earlier one is refused. They must not be
 //! appended: a later request of the stream to the same partition fails with `PRECEDING_FAILED` until one arrives that starts at
 //! the refused first sequence, or, without a producer, one marked `after_refusal`.
+//!
+//! Where the broker chooses partitions, requests that it sent by an old routing version are sent again, in their order. A
+//! request by a newer version waits until they are settled, so that it does not overtake them.
 
-use crate::domain::ids::PartitionId;
+use crate::domain::ids::{PartitionId, StreamId};
 use crate::domain::{Applied, Error, Reason, Result};
 use crate::publish::plan::Work;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The state of one publish stream, shared with the lanes. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     blocked: Arc<Mutex<HashMap<PartitionId, Block>>>,
+    /// The routing version by which the newest request of each stream went.
+    routes: Arc<Mutex<HashMap<StreamId, i64>>>,
+    /// Counts requests that are queued and not settled.
+    unsettled: TaskTracker,
 }
 
 /// What would lift a block.
@@ -26,16 +35,28 @@ enum Block {
 }
 
 impl Chain {
+    /// Lets in a request whose partitions the broker chooses; the token lives until it is settled. Called for one request after
+    /// the other, in their order.
+    pub async fn enter(&self, stream: StreamId, routing_version: i64) -> TaskTrackerToken {
+        let before = lock(&self.routes).insert(stream, routing_version);
+        if before.is_some_and(|before| before != routing_version) {
+            self.unsettled.close();
+            self.unsettled.wait().await;
+            self.unsettled.reopen();
+        }
+        self.unsettled.token()
+    }
+
     /// Something of this stream was refused: what follows in its partition is refused too. The first refusal counts.
     pub fn block(&self, work: &Work) {
         let block = work.producer.map_or(Block::Acknowledgement, |producer| Block::Sequence(producer.first_sequence));
-        self.lock().entry(work.partition).or_insert(block);
+        lock(&self.blocked).entry(work.partition).or_insert(block);
     }
 
     /// Called by the lane for every submission in its order: lifts the block when this is the one that is waited for, and refuses
     /// it when it stands behind a refusal.
     pub fn admit(&self, work: &Work) -> Result<()> {
-        let mut blocked = self.lock();
+        let mut blocked = lock(&self.blocked);
         let Some(block) = blocked.get(&work.partition).copied() else {
             return Ok(());
         };
@@ -59,10 +80,10 @@ impl Chain {
             Block::Acknowledgement => error.fact("expected", "after_refusal"),
         })
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PartitionId, Block>> {
-        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -97,6 +118,20 @@ mod tests {
         chain.admit(&work(2, Some(9), false)).expect("another partition");
         chain.admit(&work(1, Some(5), false)).expect("the one that is waited for");
         chain.admit(&work(1, Some(9), false)).expect("lifted");
+    }
+
+    #[tokio::test]
+    async fn a_newer_routing_version_waits_for_what_went_by_the_older_one() {
+        let chain = Chain::default();
+        let first = chain.enter(StreamId(1), 1).await;
+        let second = chain.enter(StreamId(1), 1).await;
+        let mut newer = Box::pin(chain.enter(StreamId(1), 2));
+        assert!(futures_util::poll!(&mut newer).is_pending());
+        drop(first);
+        assert!(futures_util::poll!(&mut newer).is_pending(), "one is left");
+        drop(second);
+        let _newer = newer.await;
+        drop(chain.enter(StreamId(1), 2).await);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! - A paused lane holds no lock: one call is one transaction.
 //! - It ends when every handle is gone and everything submitted has its answer.
 
-use crate::domain::event::Batch;
+use crate::domain::event::{Batch, Event};
 use crate::domain::ids::PartitionId;
 use crate::domain::{Applied, Error, Reason};
 use crate::publish::chain::Chain;
@@ -44,11 +44,29 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// What the sender of a submission hears.
+#[derive(Debug)]
+pub enum Reply {
+    Appended(Appended),
+    Refused(Error),
+    /// The broker had chosen the partition by what it remembered of the stream, and that is over. Nothing was applied; the
+    /// events come back to be routed again.
+    Misrouted(Vec<Event>),
+}
+
+/// Who chose the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoutedBy {
+    Client,
+    Broker,
+}
+
 /// A submission with what it needs to be answered.
 #[derive(Debug)]
 pub struct Submission {
     pub work: Work,
-    pub reply: oneshot::Sender<Result<Appended, Error>>,
+    pub reply: oneshot::Sender<Reply>,
+    pub routed_by: RoutedBy,
     /// Room in the broker's memory, given back with the answer.
     pub permit: Option<OwnedSemaphorePermit>,
     /// The publish stream that it came by.
@@ -70,7 +88,17 @@ impl Submission {
             chain.block(&self.work);
         }
         // A caller that has gone away does not need its answer.
-        let _ = self.reply.send(Err(error));
+        let _ = self.reply.send(Reply::Refused(error));
+    }
+
+    /// Answers that the stream is another one by now. What the client routed is refused; what the broker routed goes back, and
+    /// blocks nothing: it keeps its place in the order by being routed again before anything newer.
+    pub fn misroute(self, error: Error) {
+        match self.routed_by {
+            RoutedBy::Client => self.refuse(error),
+            // A caller that has gone away does not need its answer.
+            RoutedBy::Broker => drop(self.reply.send(Reply::Misrouted(self.work.events))),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod lane;
 pub mod line;
 pub mod plan;
 pub mod queue;
+mod reroute;
 pub mod settle;
 mod split;
 
@@ -21,7 +22,7 @@ use crate::domain::{Applied, Error, Reason, Result};
 use crate::identity::{Granted, Publish};
 use crate::publish::chain::Chain;
 use crate::publish::gate::DurabilityGate;
-use crate::publish::lane::{Appended, LaneHandle, Submission};
+use crate::publish::lane::{Appended, LaneHandle, Reply, RoutedBy, Submission};
 use crate::publish::plan::{Producer, Work};
 use crate::publish::split::{Part, split};
 use crate::telemetry::metrics;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Memory is admitted in units of this many bytes.
 const UNIT: usize = 1_024;
@@ -48,33 +50,40 @@ pub struct Request {
     pub after_refusal: bool,
 }
 
-/// The part of a request for one partition: which of its events, and what becomes of them.
+/// A request on its way; [`Publisher::settle`] waits for what becomes of it.
 #[derive(Debug)]
-pub struct PartitionPart {
+pub struct Queued {
+    stream: Arc<Stream>,
+    after_refusal: bool,
+    parts: Vec<Pending>,
+    /// Its place in the order of its publish stream.
+    _unsettled: Option<TaskTrackerToken>,
+}
+
+/// The part of a request for one partition, on its way.
+#[derive(Debug)]
+struct Pending {
+    partition: u32,
+    /// Indexes into the request's events; None is all of them.
+    events: Option<Vec<u32>>,
+    /// None: only validation was asked for.
+    reply: Option<oneshot::Receiver<Reply>>,
+}
+
+/// What became of the part of a request for one partition.
+#[derive(Debug)]
+pub struct PartitionOutcome {
     pub partition: u32,
     /// Indexes into the request's events; None is all of them.
     pub events: Option<Vec<u32>>,
     pub outcome: Outcome,
 }
 
-/// What became of a part, or will.
 #[derive(Debug)]
 pub enum Outcome {
     Validated,
-    Pending(oneshot::Receiver<Result<Appended>>),
-}
-
-impl Outcome {
-    /// Waits for the lane's answer; None when only validation was asked for.
-    pub async fn wait(self) -> Option<Result<Appended>> {
-        match self {
-            Outcome::Validated => None,
-            Outcome::Pending(receiver) => Some(receiver.await.unwrap_or_else(|_| {
-                Err(Error::new(Reason::OutcomeUnknown, "the broker stopped before the outcome was known")
-                    .applied(Applied::Unknown))
-            })),
-        }
-    }
+    Appended(Appended),
+    Refused(Error),
 }
 
 /// Appends events for callers. Cheap to clone.
@@ -112,37 +121,43 @@ impl Publisher {
         }
     }
 
-    /// Queues a request; the answer has one part for each partition, in their order. Calls of one task keep their order per
-    /// partition. With a chain, a refusal takes its place in the order of the publish stream.
-    pub async fn publish(
-        &self,
-        granted: Granted<Publish>,
-        request: Request,
-        chain: Option<&Chain>,
-    ) -> Result<Vec<PartitionPart>> {
+    /// Queues a request. Calls of one task keep their order per partition. With a chain, a refusal takes its place in the order
+    /// of the publish stream.
+    pub async fn publish(&self, granted: Granted<Publish>, request: Request, chain: Option<&Chain>) -> Result<Queued> {
         self.durability.check()?;
         let stream = self.stream(granted.organization(), &request.stream).await?;
-        let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % stream.partition_count();
+        let _unsettled = match chain {
+            Some(chain) if request.partition.is_none() => Some(chain.enter(stream.id, stream.routing_version).await),
+            _ => None,
+        };
         let order = Order { producer: request.producer, after_refusal: request.after_refusal, chain };
-        let (validate_only, routing_version) = (request.validate_only, routing_version(&stream, &request));
-        let parts = match split(&stream, request, keyless) {
+        let parts = self.route(&stream, request, order).await?;
+        Ok(Queued { after_refusal: order.after_refusal, stream, parts, _unsettled })
+    }
+
+    /// Splits a request by partition and hands the parts to their lanes.
+    async fn route(&self, stream: &Stream, request: Request, order: Order<'_>) -> Result<Vec<Pending>> {
+        let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % stream.partition_count();
+        let routed_by = if request.partition.is_some() { RoutedBy::Client } else { RoutedBy::Broker };
+        let (validate_only, routing_version) = (request.validate_only, routing_version(stream, &request));
+        let parts = match split(stream, request, keyless) {
             Ok(parts) => parts,
             Err(refused) => {
-                self.refuse_in_order(&stream, &refused.partitions, &refused.error, order).await;
+                self.refuse_in_order(stream, &refused.partitions, &refused.error, order).await;
                 return Err(refused.error);
             }
         };
-        let mut answers = Vec::with_capacity(parts.len());
+        let mut pending = Vec::with_capacity(parts.len());
         for Part { index, partition, events, picked } in parts {
-            let outcome = if validate_only {
-                Outcome::Validated
+            let reply = if validate_only {
+                None
             } else {
-                let work = work(&stream, partition, events, routing_version, order);
-                Outcome::Pending(self.submit(work, order.chain).await)
+                let work = work(stream, partition, events, routing_version, order);
+                Some(self.submit(work, routed_by, order.chain).await)
             };
-            answers.push(PartitionPart { partition: index, events: picked, outcome });
+            pending.push(Pending { partition: index, events: picked, reply });
         }
-        Ok(answers)
+        Ok(pending)
     }
 
     /// A request of a publish stream was refused before it could become one: what follows it must not overtake it. Without a
@@ -183,6 +198,7 @@ impl Publisher {
             let marker = Submission {
                 work: work(stream, *partition, Vec::new(), 0, order),
                 reply: oneshot::channel().0,
+                routed_by: RoutedBy::Client,
                 permit: None,
                 chain: Some(chain.clone()),
                 refusal: Some(error.clone()),
@@ -191,7 +207,7 @@ impl Publisher {
         }
     }
 
-    async fn submit(&self, work: Work, chain: Option<&Chain>) -> oneshot::Receiver<Result<Appended>> {
+    async fn submit(&self, work: Work, routed_by: RoutedBy, chain: Option<&Chain>) -> oneshot::Receiver<Reply> {
         let (reply, receiver) = oneshot::channel();
         let lane = self.lane(work.partition);
         let (permit, refusal) = match self.admit(work.bytes()).await {
@@ -199,7 +215,7 @@ impl Publisher {
             // It is refused by the lane, in its place in the order.
             Err(error) => (None, Some(error)),
         };
-        lane.submit(Submission { work, reply, permit, chain: chain.cloned(), refusal }).await;
+        lane.submit(Submission { work, reply, routed_by, permit, chain: chain.cloned(), refusal }).await;
         receiver
     }
 

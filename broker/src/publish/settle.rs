@@ -4,7 +4,7 @@ use crate::domain::event::Batch;
 use crate::domain::ids::PartitionId;
 use crate::domain::{Applied, Error, Reason};
 use crate::publish::flush::{Flush, FlushEnd};
-use crate::publish::lane::{Appended, Submission};
+use crate::publish::lane::{Appended, Reply, Submission};
 use crate::publish::plan::{LaneProducer, PlannedRun, cut_ranges};
 use crate::store::append::{Verdict, VerdictKind};
 use crate::telemetry::metrics;
@@ -25,10 +25,20 @@ pub struct Settled {
 
 /// What becomes of one run.
 enum Fate {
-    Appended { base_offset: i64, appended_at_us: i64 },
-    Duplicate { ranges: Vec<(i64, i32)>, appended_at_us: i64 },
-    Again { alone: bool },
+    Appended {
+        base_offset: i64,
+        appended_at_us: i64,
+    },
+    Duplicate {
+        ranges: Vec<(i64, i32)>,
+        appended_at_us: i64,
+    },
+    Again {
+        alone: bool,
+    },
     Busy,
+    /// The stream has other partitions by now, or is another one.
+    Misrouted(Error),
     Refused(Error),
 }
 
@@ -107,6 +117,7 @@ fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> 
                 *lane = LaneProducer::default();
                 Fate::Again { alone: false }
             }
+            Some(kind @ (VerdictKind::StaleRouting { .. } | VerdictKind::NotFound)) => Fate::Misrouted(refusal(kind)),
             Some(kind) => Fate::Refused(refusal(kind)),
             None => Fate::Refused(Error::internal("the append gave no verdict")),
         };
@@ -205,6 +216,7 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
             }
             // Its lock was not free: it must not stall its neighbours.
             Fate::Busy => busy.entry(submission.work.partition).or_default().push(submission),
+            Fate::Misrouted(error) => submission.misroute(error.clone()),
             Fate::Refused(error) => {
                 metrics::get().publish_refused.increment(count as u64);
                 submission.refuse(error.clone());
@@ -216,6 +228,6 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
 
 fn reply(submission: Submission, appended: Appended) {
     // A caller that has gone away does not need its answer.
-    let _ = submission.reply.send(Ok(appended));
+    let _ = submission.reply.send(Reply::Appended(appended));
     drop(submission.permit);
 }

@@ -4,6 +4,7 @@ mod catalogue;
 mod faults;
 mod groups;
 mod publish;
+mod routing;
 mod schema;
 mod support;
 mod transport;

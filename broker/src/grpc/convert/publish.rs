@@ -8,7 +8,7 @@ use crate::grpc::convert::time::timestamp;
 use crate::grpc::status::to_error_status;
 use crate::publish::lane::Appended;
 use crate::publish::plan::Producer;
-use crate::publish::{PartitionPart, Request};
+use crate::publish::{Outcome as Became, PartitionOutcome, Request};
 use eventflow_proto::v1::{self, partition_result::Outcome};
 use uuid::Uuid;
 
@@ -38,22 +38,21 @@ pub fn producer(wire: Option<&v1::Producer>) -> Result<Option<Producer>> {
     Ok(Some(Producer { id, epoch, first_sequence: wire.first_sequence }))
 }
 
-/// Waits for every part and tells what became of it.
-pub async fn response(parts: Vec<PartitionPart>) -> v1::PublishResponse {
-    let mut results = Vec::with_capacity(parts.len());
-    for part in parts {
-        let outcome = match part.outcome.wait().await {
-            None => Outcome::Validated(v1::Validated {}),
-            Some(Ok(done)) => Outcome::Appended(appended(done)),
-            Some(Err(error)) if error.was_applied() == Some(Applied::Unknown) => {
+/// What became of each part.
+pub fn response(outcomes: Vec<PartitionOutcome>) -> v1::PublishResponse {
+    let results = outcomes.into_iter().map(|part| {
+        let outcome = match part.outcome {
+            Became::Validated => Outcome::Validated(v1::Validated {}),
+            Became::Appended(done) => Outcome::Appended(appended(done)),
+            Became::Refused(error) if error.was_applied() == Some(Applied::Unknown) => {
                 Outcome::Unknown(to_error_status(&error))
             }
-            Some(Err(error)) => Outcome::Error(to_error_status(&error)),
+            Became::Refused(error) => Outcome::Error(to_error_status(&error)),
         };
         let event_indexes = part.events.unwrap_or_default();
-        results.push(v1::PartitionResult { partition: part.partition, event_indexes, outcome: Some(outcome) });
-    }
-    v1::PublishResponse { results }
+        v1::PartitionResult { partition: part.partition, event_indexes, outcome: Some(outcome) }
+    });
+    v1::PublishResponse { results: results.collect() }
 }
 
 fn appended(done: Appended) -> v1::Appended {
