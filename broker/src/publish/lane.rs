@@ -156,8 +156,9 @@ struct Lane {
     producer: LaneProducer,
     /// Partitions of the call on the second connection.
     aside: Vec<PartitionId>,
-    /// Flushes for the second connection: what must not stall the others.
-    waiting: VecDeque<Flush>,
+    /// Calls for the second connection: what must not stall the others. Planned when their turn comes, because those before them
+    /// use up numbers of the lane's producer.
+    waiting: VecDeque<Vec<Submission>>,
     main: Option<Line>,
     side: Option<Line>,
 }
@@ -210,7 +211,11 @@ impl Lane {
             && let Some(line) = self.side.take()
         {
             match self.waiting.pop_front() {
-                Some(flush) => {
+                Some(submissions) => {
+                    let (flush, deferred) = Flush::plan(submissions, &self.producer);
+                    if !deferred.is_empty() {
+                        self.waiting.push_front(deferred);
+                    }
                     self.aside = flush.partitions().collect();
                     *side = Some(Box::pin(line.call(flush, true)));
                 }
@@ -226,18 +231,16 @@ impl Lane {
             self.publish_to_tail(partition, batches);
         }
         settled.stale.iter().for_each(|partition| self.parts.tail.stale(*partition));
-        for submissions in settled.apart {
-            let (flush, deferred) = Flush::plan(submissions, &self.producer);
-            self.waiting.push_back(flush);
-            self.queue.push_front(deferred);
-        }
+        // Halves of a refused call come before what stood behind it.
+        settled.apart.into_iter().rev().for_each(|submissions| self.waiting.push_front(submissions));
         self.queue.push_front(settled.again);
         line
     }
 
     /// Partitions whose calls on the second connection are not over: what is newer waits for them.
     fn parked(&self) -> HashSet<PartitionId> {
-        self.waiting.iter().flat_map(Flush::partitions).chain(self.aside.iter().copied()).collect()
+        let waiting = self.waiting.iter().flatten().map(|submission| submission.work.partition);
+        waiting.chain(self.aside.iter().copied()).collect()
     }
 
     fn publish_to_tail(&self, partition: PartitionId, batches: Vec<Batch>) {
