@@ -5,7 +5,7 @@
 
 use crate::domain::{Applied, Error, Reason};
 use std::time::Duration;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -50,11 +50,16 @@ pub(super) fn from_commit(error: tokio_postgres::Error) -> Error {
     if lost_connection(&error) { outcome_unknown(error) } else { from_postgres(error) }
 }
 
-/// Whether the session is gone, so that the fate of what was under way is unknown.
+/// Whether the session is gone, so that the fate of what was under way is unknown. Whatever a server says as it ends a session, or
+/// itself, is no answer to the statement: a PANIC for want of disk may come when the commit is in the log already.
 pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
-        // 57P01 admin shutdown, 57P02 crash shutdown, 57P03 cannot connect now, 57P05 idle timeout; class 08.
-        Some(db) => db.code().code().starts_with("57P") || db.code().code().starts_with("08"),
+        Some(db) => {
+            // Class 08: connection exceptions; 57P01 to 57P05: shutdowns and idle sessions.
+            let code = db.code().code();
+            let ended = matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+            ended || code.starts_with("57P") || code.starts_with("08")
+        }
         None => {
             error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
         }
