@@ -40,45 +40,55 @@ as $$
 $$;
 
 -- A page of the log: the rows that hold `p_from` and what follows, about `p_max_bytes` of them, at least one. The first row
--- returned carries the bounds and no batch; a foreign, deleted or unknown partition returns nothing at all.
+-- returned carries the bounds and no batch; a foreign, deleted or unknown partition returns nothing at all. Its `cut_offset` is
+-- set when p_from lies behind the end of a log epoch that a failover or restore has cut: where what survived ends.
 create function read_v1(
     p_organization bigint, p_partition bigint, p_from bigint, p_max_bytes bigint, p_max_rows integer
 ) returns table (
     floor_offset bigint, head_offset bigint, log_epoch bigint,
     base_offset bigint, event_count integer, size_bytes integer, appended_at timestamptz, crc bigint,
-    ids text[], types text[], keys text[], times bigint[], content_types text[], headers text[], payloads bytea[]
+    ids text[], types text[], keys text[], times bigint[], content_types text[], headers text[], payloads bytea[],
+    cut_offset bigint
 )
 language plpgsql stable security definer set search_path = eventflow, pg_temp
 as $$
 declare
     v_start record;
+    v_cut bigint;
 begin
-    return query
-        select h.floor_offset, e.next_offset, s.log_epoch, null::bigint, null::integer, null::integer,
-               null::timestamptz, null::bigint, null::text[], null::text[], null::text[], null::bigint[], null::text[],
-               null::text[], null::bytea[]
-        from partition_head h cross join log_state s cross join lateral partition_end(h.partition_id) e
-        where h.partition_id = p_partition and h.organization_id = p_organization and not h.deleted;
-    if not found then
-        return;
-    end if;
-
     -- The row that holds p_from, or else the next one.
     select b.base_offset, b.bytes_before into v_start from event_batch b
     where b.partition_id = p_partition and b.base_offset <= p_from and b.base_offset + b.event_count > p_from
     order by b.base_offset desc limit 1;
     if not found then
+        -- An end of the log, or of one of its epochs, unless that was cut.
+        select greatest(h.end_offset, b.base_offset + b.event_count) into v_cut
+        from partition_head h
+        left join lateral (
+            select x.base_offset, x.event_count from event_batch x
+            where x.partition_id = h.partition_id and x.base_offset < p_from order by x.base_offset desc limit 1
+        ) b on true
+        -- An epoch's first offset is where it begins, whatever stood before it.
+        where h.partition_id = p_partition and p_from > h.floor_offset and p_from & ((1::bigint << 40) - 1) <> 0;
+        v_cut := case when v_cut < p_from then v_cut end;
         select b.base_offset, b.bytes_before into v_start from event_batch b
         where b.partition_id = p_partition and b.base_offset > p_from
         order by b.base_offset limit 1;
     end if;
-    if v_start.base_offset is null then
+
+    return query
+        select h.floor_offset, e.next_offset, s.log_epoch, null::bigint, null::integer, null::integer,
+               null::timestamptz, null::bigint, null::text[], null::text[], null::text[], null::bigint[], null::text[],
+               null::text[], null::bytea[], v_cut
+        from partition_head h cross join log_state s cross join lateral partition_end(h.partition_id) e
+        where h.partition_id = p_partition and h.organization_id = p_organization and not h.deleted;
+    if not found or v_start.base_offset is null then
         return;
     end if;
 
     return query
         select null::bigint, null::bigint, null::bigint, b.base_offset, b.event_count, b.size_bytes, b.appended_at, b.crc,
-               b.ids, b.types, b.keys, b.times, b.content_types, b.headers, b.payloads
+               b.ids, b.types, b.keys, b.times, b.content_types, b.headers, b.payloads, null::bigint
         from event_batch b
         where b.partition_id = p_partition and b.base_offset >= v_start.base_offset
           and (b.base_offset = v_start.base_offset or b.bytes_before + b.size_bytes <= v_start.bytes_before + p_max_bytes)

@@ -141,22 +141,23 @@ $$;
 
 -- Membership --------------------------------------------------------------------------------------------------------------
 
--- Outcomes, and the group's version after it (a snapshot of an earlier version knows nothing of it): 'joined', 'reattached', 'group_not_found', 'too_many_members', 'broker_expired'.
+-- Outcomes: 'joined', 'reattached', 'group_not_found', 'too_many_members', 'broker_expired'. With the log epoch and the group's
+-- version after it: a snapshot of an earlier version knows nothing of it.
 create function join_v1(
     p_organization bigint, p_group bigint, p_member text, p_session uuid, p_broker uuid, p_client text,
     p_client_address text, p_members_max integer
-) returns table (outcome text, version bigint)
+) returns table (outcome text, version bigint, log_epoch bigint)
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 begin
     perform 1 from group_state g where g.group_id = p_group and g.organization_id = p_organization for update;
     if not found then
-        return query select 'group_not_found', 0::bigint;
+        return query select 'group_not_found', 0::bigint, 0::bigint;
         return;
     end if;
     perform 1 from broker where broker_id = p_broker and expires_at > clock_timestamp() for share;
     if not found then
-        return query select 'broker_expired', 0::bigint;
+        return query select 'broker_expired', 0::bigint, 0::bigint;
         return;
     end if;
     update group_member
@@ -167,18 +168,19 @@ begin
         -- The old stream of this name, wherever it is, is fenced by the new epoch.
         update consumer_offset set session_id = p_session, lease_epoch = lease_epoch + 1
         where group_id = p_group and member_name = p_member;
-        return query update group_state g set version = g.version + 1 where g.group_id = p_group
-            returning 'reattached', g.version;
+        -- While it was away it got nothing new: balance may want something for it now.
+        return query update group_state g set generation = g.generation + 1, version = g.version + 1
+            where g.group_id = p_group returning 'reattached', g.version, (select s.log_epoch from log_state s);
         return;
     end if;
     if (select count(*) from group_member where group_id = p_group) >= p_members_max then
-        return query select 'too_many_members', 0::bigint;
+        return query select 'too_many_members', 0::bigint, 0::bigint;
         return;
     end if;
     insert into group_member (group_id, member_name, organization_id, session_id, broker_id, client, client_address)
     values (p_group, p_member, p_organization, p_session, p_broker, p_client, p_client_address);
     return query update group_state g set generation = g.generation + 1, version = g.version + 1
-        where g.group_id = p_group returning 'joined', g.version;
+        where g.group_id = p_group returning 'joined', g.version, (select s.log_epoch from log_state s);
 end
 $$;
 
@@ -228,17 +230,18 @@ returns table (
     organization_id bigint, generation bigint, assigned_generation bigint, version bigint, paused boolean, log_epoch bigint,
     member_names text[], member_sessions uuid[],
     partition_ids bigint[], partition_indexes integer[], next_offsets bigint[], lease_epochs bigint[], holders text[],
-    holder_sessions uuid[], targets text[], drain_ms_left bigint[]
+    holder_sessions uuid[], targets text[], drain_ms_left bigint[], members_away boolean[]
 )
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
     select g.organization_id, g.generation, g.assigned_generation, g.version, g.paused, s.log_epoch,
-           m.names, m.sessions, o.*
+           m.names, m.sessions, o.*, m.away
     from group_state g
     cross join log_state s
     cross join lateral (
         select coalesce(array_agg(member_name order by member_name), '{}') as names,
-               coalesce(array_agg(session_id order by member_name), '{}') as sessions
+               coalesce(array_agg(session_id order by member_name), '{}') as sessions,
+               coalesce(array_agg(detached_until is not null order by member_name), '{}') as away
         from group_member where group_id = g.group_id
     ) m
     cross join lateral (

@@ -2,10 +2,12 @@
 //!
 //! A row is written at most once per interval, with the newest value that any commit asked for; every commit that a write covers is
 //! answered after it. What is fenced changes nothing, whatever was gathered. A lost connection is no question: commits are
-//! cumulative, so the same call is made again.
+//! cumulative, so the same call is made again. Whoever waits is told after [`UNKNOWN_AFTER`] that nobody knows; the write goes on,
+//! and takes effect if the lease still stands when the database is back.
 
-use crate::domain::Result;
+use crate::delivery::session::draining;
 use crate::domain::ids::{GroupId, PartitionId};
+use crate::domain::{Applied, Error, Reason, Result};
 use crate::store::epoch::LogEpochs;
 use crate::store::progress::{self, Committed, Progress};
 use crate::store::{Connection, Statement, Store, error};
@@ -19,6 +21,9 @@ const QUEUE: usize = 1_024;
 /// Rows of one write.
 const ROWS: usize = 2_048;
 const BACKOFF: Duration = Duration::from_millis(100);
+/// How long a commit waits for the database before its sender is told that nobody knows. `docs/limits.md` and `CommitResult` say so.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(500);
 
 /// The way to the committer. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,13 +38,26 @@ struct Request {
 }
 
 impl CommitHandle {
-    /// Queues progress; the answer comes when it is durable, or fenced. The receiver fails when the broker stops before.
-    pub async fn submit(&self, progress: Progress) -> oneshot::Receiver<Committed> {
+    /// Writes progress; answers when it is durable or fenced, or when nobody could say so in time.
+    pub async fn write(self, progress: Progress) -> Result<Committed> {
         let (reply, receiver) = oneshot::channel();
-        // A committer that is gone drops the reply: the receiver tells.
-        let _ = self.sender.send(Request { progress, reply }).await;
-        receiver
+        let written = async {
+            // A committer that is gone drops the reply: the receiver tells.
+            let _ = self.sender.send(Request { progress, reply }).await;
+            receiver.await
+        };
+        match tokio::time::timeout(UNKNOWN_AFTER, written).await {
+            Ok(written) => written.map_err(|_| draining()),
+            Err(_) => Err(unknown()),
+        }
     }
+}
+
+fn unknown() -> Error {
+    let seconds = UNKNOWN_AFTER.as_secs();
+    let message =
+        format!("the database did not answer within {seconds} s; progress may be written or not: commit again");
+    Error::new(Reason::OutcomeUnknown, message).applied(Applied::Unknown).retry_after(RETRY)
 }
 
 /// A row under one lease: what another session commits to the same row is another entry.
@@ -105,6 +123,8 @@ impl Committer {
         let key = (progress.group, progress.partition, progress.session, progress.fence);
         let entry = self.gathered.entry(key).or_insert_with(|| Gathered { progress, replies: Vec::new() });
         entry.progress.next_offset = entry.progress.next_offset.max(progress.next_offset);
+        // Whoever was told that nobody knows waits no more.
+        entry.replies.retain(|waiting| !waiting.is_closed());
         entry.replies.push(reply);
     }
 
@@ -148,13 +168,13 @@ impl Committer {
         }
     }
 
-    /// Writes until it is known: the session's own deadlines bound how long anybody waits for it.
+    /// Writes until it is known, however long the database is away: nobody waits for it longer than [`UNKNOWN_AFTER`].
     async fn write(&mut self, commits: &[Progress]) -> Vec<Committed> {
         loop {
             let problem = match self.connection().await {
                 Ok((connection, statement)) => match progress::commit(connection, statement, commits).await {
                     Ok(outcomes) if outcomes.len() == commits.len() => return outcomes,
-                    Ok(_) => crate::domain::Error::internal("the commit gave too few answers"),
+                    Ok(_) => Error::internal("the commit gave too few answers"),
                     Err(problem) => error::from_postgres(problem),
                 },
                 Err(problem) => problem,

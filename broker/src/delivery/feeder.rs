@@ -94,6 +94,11 @@ impl Feeder {
         let Some(page) = log::read(db, organization, partition, end, READ_BYTES, READ_BATCHES).await? else {
             return Ok(());
         };
+        if page.cut.is_some() {
+            // Readers who stand there must hear of it, and they do from the log.
+            self.tail.forget(partition);
+            return Ok(());
+        }
         let reached = page.end(end);
         self.tail.refill(partition, end, page.batches, page.head);
         if reached < head {

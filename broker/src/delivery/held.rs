@@ -14,6 +14,9 @@ pub(super) struct Held {
     pub committed: i64,
     /// A page of the log is being read for it.
     pub reading: bool,
+    /// Of what the member was given, a failover or restore has taken everything from the first offset on; the log goes on at the
+    /// second. To be told when delivery comes there.
+    pub cut: Option<(i64, i64)>,
     pub state: State,
 }
 

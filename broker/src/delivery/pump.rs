@@ -3,15 +3,17 @@
 use crate::delivery::control::{CommitAnswer, PartitionCommit, commit_out_of_range, member_fenced, seek_fenced};
 use crate::delivery::frame::{Delivery, Frame};
 use crate::delivery::held::{Held, State};
+use crate::delivery::reader::log_truncated;
 use crate::delivery::session::{Done, End, Session};
 use crate::delivery::source::{self, Look, Source, Turn};
 use crate::domain::event::Batch;
 use crate::domain::group::OnTruncated;
-use crate::domain::position::Fence;
+use crate::domain::position::{Fence, LogEpoch};
 use crate::domain::{Error, Reason};
 use crate::store::membership::{self, GroupSnapshot, PartitionLease};
 use crate::store::progress::{self, Committed, Progress};
 use crate::telemetry::metrics;
+use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ const READ_RETRY: Duration = Duration::from_millis(200);
 impl Session {
     /// Sends until the window is full, the stream is full, or nothing is left: partitions take turns, a batch each.
     pub(super) fn pump(&mut self) {
+        self.tell_cuts();
         while let Some(frame) = self.outbox.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(Ok(frame))) = self.frames.try_send(Ok(frame)) {
                 self.outbox.push_front(frame);
@@ -71,7 +74,23 @@ impl Session {
                 }));
                 false
             }
+            // Under this fence nobody could commit it: the snapshot that tells of the new log epoch is on its way.
+            Look::Batch(batch) if LogEpoch::of(batch.base_offset).0 > held.fence.log_epoch => false,
+            // The member is told first.
+            Look::Batch(batch) if held.cut.is_some_and(|(_, to)| batch.base_offset >= to) => {
+                self.waker.notify_one();
+                false
+            }
             Look::Batch(batch) => self.send(index, batch),
+        }
+    }
+
+    /// Tells of what was lost, where delivery has come to it.
+    fn tell_cuts(&mut self) {
+        for held in self.held.values_mut() {
+            if let Some((from, to)) = held.cut.take_if(|(from, _)| held.source.next() >= *from) {
+                self.outbox.push_back(Frame::Truncated { partition: held.index, from, to, resumed: true });
+            }
         }
     }
 
@@ -150,6 +169,7 @@ impl Session {
             source,
             committed: lease.next_offset,
             reading: false,
+            cut: None,
             state: State::Flowing,
         };
         let told = held.lease();
@@ -160,22 +180,39 @@ impl Session {
     /// The group was moved, or the log has another life: what was delivered and not committed is void.
     fn reposition(&mut self, lease: &PartitionLease, fence: Fence) {
         let Some(held) = self.held.get_mut(&lease.index) else { return };
-        let cut = fence.log_epoch > held.fence.log_epoch && lease.next_offset != held.committed;
-        if cut {
-            let (partition, from, to) = (lease.index, held.committed, lease.next_offset);
-            self.outbox.push_back(Frame::Truncated { partition, from, to, resumed: true });
-        }
+        let another_life = fence.log_epoch > held.fence.log_epoch;
+        let given = held.source.next().max(held.committed);
         held.fence = fence;
         held.committed = lease.next_offset;
-        held.reading = false;
+        held.reading = another_life;
+        held.cut = None;
         held.state = State::Flowing;
         held.source.seek(lease.next_offset);
         let told = held.lease();
         self.window.forget(lease.index);
         self.outbox.push_back(Frame::Repositioned(told));
+        if another_life {
+            self.ask_what_survived(lease, fence, given);
+        }
     }
 
-    pub(super) async fn commit(&mut self, commits: Vec<PartitionCommit>, reply: oneshot::Sender<Vec<CommitAnswer>>) {
+    /// Of what the member was given up to `given`: how far does the log of this life still have it? Nothing is sent before.
+    fn ask_what_survived(&mut self, lease: &PartitionLease, fence: Fence, given: i64) {
+        let (store, organization) = (self.parts.store.clone(), self.group.organization);
+        let (partition, id) = (lease.index, lease.partition);
+        self.work.push(Box::pin(async move {
+            let cut = loop {
+                match source::cut_before(&store, organization, id, given).await {
+                    Ok(cut) => break cut,
+                    Err(error) => tracing::debug!(?error, partition, "could not compare with the log; trying again"),
+                }
+                tokio::time::sleep(READ_RETRY).await;
+            };
+            Done::Compared { partition, fence, cut }
+        }));
+    }
+
+    pub(super) fn commit(&mut self, commits: Vec<PartitionCommit>, reply: oneshot::Sender<Vec<CommitAnswer>>) {
         let mut answers = Vec::new();
         let mut waiting = Vec::new();
         for commit in commits {
@@ -198,7 +235,7 @@ impl Session {
                         next_offset,
                     };
                     self.window.committed(partition, next_offset);
-                    waiting.push((partition, fence, self.parts.commits.submit(progress).await));
+                    waiting.push((partition, fence, self.parts.commits.clone().write(progress)));
                     continue;
                 }
             };
@@ -214,10 +251,9 @@ impl Session {
         }
         self.commits_under_way += 1;
         self.work.push(Box::pin(async move {
-            let mut outcomes = Vec::with_capacity(waiting.len());
-            for (partition, fence, receiver) in waiting {
-                outcomes.push((partition, fence, receiver.await.ok()));
-            }
+            let writes =
+                waiting.into_iter().map(|(partition, fence, write)| async move { (partition, fence, write.await) });
+            let outcomes = join_all(writes).await;
             Done::Commit { outcomes, answers, reply }
         }));
     }
@@ -272,6 +308,11 @@ impl Session {
         match done {
             Done::Read { partition, fence, from, page } => return self.turn_page(partition, fence, from, page),
             Done::Skip { partition, fence, from, floor } => self.skipped(partition, fence, from, floor),
+            Done::Compared { partition, fence, cut } => {
+                if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
+                    (held.cut, held.reading) = (cut, false);
+                }
+            }
             Done::Release { partitions, outcome } => {
                 if let Err(error) = outcome {
                     tracing::debug!(?error, "partitions could not be handed back; the sweep will take them");
@@ -291,17 +332,16 @@ impl Session {
         None
     }
 
-    fn committed(&mut self, partition: u32, fence: Fence, outcome: Option<Committed>) -> Result<i64, Error> {
-        match outcome {
-            Some(Committed::Durable(offset)) => {
+    fn committed(&mut self, partition: u32, fence: Fence, outcome: Result<Committed, Error>) -> Result<i64, Error> {
+        match outcome? {
+            Committed::Durable(offset) => {
                 if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
                     held.committed = held.committed.max(offset);
                 }
                 Ok(offset)
             }
-            Some(Committed::SeekFenced) => Err(seek_fenced(partition)),
-            Some(Committed::MemberFenced) => Err(member_fenced(partition)),
-            None => Err(crate::delivery::session::draining()),
+            Committed::SeekFenced => Err(seek_fenced(partition)),
+            Committed::MemberFenced => Err(member_fenced(partition)),
         }
     }
 
@@ -314,6 +354,12 @@ impl Session {
     ) -> Option<End> {
         // A page for a lease that is over, or was moved, is of no use.
         let held = self.held.get_mut(&partition).filter(|held| held.fence == fence)?;
+        if let Ok(Some(page)) = &page
+            && page.log_epoch > fence.log_epoch
+        {
+            // Another life of the log: nothing is read under this lease until the snapshot comes that says so.
+            return None;
+        }
         held.reading = false;
         let page = match page {
             Ok(page) => page,
@@ -326,11 +372,7 @@ impl Session {
         match held.source.turn(from, page) {
             Turn::Going => None,
             Turn::Gone => Some(End::Failed(crate::domain::stream::stream_not_found(self.stream.name.as_str()))),
-            Turn::Ahead { head } => Some(End::Failed(
-                Error::new(Reason::LogTruncated, "the log was cut by a failover or restore; subscribe again")
-                    .fact("partition", partition)
-                    .fact("resume_offset", head),
-            )),
+            Turn::Cut { end } => Some(End::Failed(log_truncated(partition, end))),
             Turn::Truncated { floor } => {
                 self.truncated(partition, fence, from, floor);
                 None

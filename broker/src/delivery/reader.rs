@@ -173,13 +173,14 @@ fn turned(place: &mut Place, from: i64, page: Option<log::Page>) -> Result<()> {
         Turn::Going => Ok(()),
         Turn::Gone => Err(stream_not_found("(deleted)")),
         Turn::Truncated { floor } => Err(below_floor(from, floor)),
-        Turn::Ahead { head } => Err(Error::new(
-            Reason::LogTruncated,
-            format!("the log was cut by a failover or restore; resume at offset {head}"),
-        )
-        .fact("partition", place.index)
-        .fact("resume_offset", head)),
+        Turn::Cut { end } => Err(log_truncated(place.index, end)),
     }
+}
+
+/// The reader has passed events that the database no longer has.
+pub fn log_truncated(partition: u32, end: i64) -> Error {
+    let message = format!("partition {partition} was cut by a failover or restore; resume at offset {end}");
+    Error::new(Reason::LogTruncated, message).fact("partition", partition).fact("resume_offset", end)
 }
 
 /// Where each partition starts, and its bounds.

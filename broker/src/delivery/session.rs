@@ -19,7 +19,7 @@ use crate::domain::stream::Stream;
 use crate::domain::{Error, Reason, Result};
 use crate::groups::coordinator::{GroupWatch, View};
 use crate::store::log::Page;
-use crate::store::membership::{self, Join, Joined};
+use crate::store::membership::{self, GroupSnapshot, GroupVersion, Join, Joined};
 use crate::store::progress::Committed;
 use crate::tail::Waker;
 use crate::telemetry::metrics;
@@ -55,7 +55,7 @@ pub(super) enum Done {
         page: Result<Option<Page>>,
     },
     Commit {
-        outcomes: Vec<(u32, Fence, Option<Committed>)>,
+        outcomes: Vec<(u32, Fence, Result<Committed>)>,
         answers: Vec<CommitAnswer>,
         reply: oneshot::Sender<Vec<CommitAnswer>>,
     },
@@ -69,6 +69,12 @@ pub(super) enum Done {
         from: i64,
         floor: Result<Option<i64>>,
     },
+    /// What of the old log epoch is gone: from where, and where the log goes on.
+    Compared {
+        partition: u32,
+        fence: Fence,
+        cut: Option<(i64, i64)>,
+    },
 }
 
 pub(super) struct Session {
@@ -78,7 +84,7 @@ pub(super) struct Session {
     pub member: String,
     pub id: Uuid,
     /// The group's version after the join: earlier snapshots know nothing of this session.
-    since: i64,
+    since: GroupVersion,
     pub held: BTreeMap<u32, Held>,
     pub window: Window,
     pub frames: mpsc::Sender<Result<Frame>>,
@@ -202,7 +208,7 @@ impl Session {
                     Ok(()) => { let now = view.borrow_and_update().clone(); self.reconcile(now) }
                     Err(_) => Some(End::Failed(crate::delivery::session::draining())),
                 },
-                control = self.control.recv() => match control { Some(control) => self.obey(control).await, None => None },
+                control = self.control.recv() => match control { Some(control) => self.obey(control), None => None },
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
                 permit = frames.reserve(), if self.blocked => { drop(permit); self.blocked = false; None }
                 () = waker.notified() => None,
@@ -266,13 +272,13 @@ impl Session {
         None
     }
 
-    async fn obey(&mut self, control: Control) -> Option<End> {
+    fn obey(&mut self, control: Control) -> Option<End> {
         self.last_heard = Some(Instant::now());
         match control {
             Control::Attached | Control::Heartbeat => {}
             // Without its Commit stream the session is watched by the transport's keepalive.
             Control::Detached => self.last_heard = None,
-            Control::Commit { commits, reply } => self.commit(commits, reply).await,
+            Control::Commit { commits, reply } => self.commit(commits, reply),
             Control::Release { partitions, reply } => self.release(&partitions, reply),
             Control::Leave => return Some(End::Left),
         }
@@ -286,26 +292,37 @@ impl Session {
             View::Gone => return Some(End::Failed(group_not_found(self.group.name.as_str()))),
             View::Known(snapshot) => snapshot,
         };
-        if snapshot.version < self.since {
+        if snapshot.group_version() < self.since {
             return None;
         }
-        if !snapshot.members.iter().any(|(_, session)| *session == self.id) {
-            return Some(End::Failed(Error::new(
-                Reason::MemberFenced,
-                format!("member `{}` subscribed again elsewhere, or was given up; this session has ended", self.member),
-            )));
+        if !snapshot.members.iter().any(|member| member.session == self.id) {
+            return Some(End::Failed(self.given_up(&snapshot)));
         }
         self.paused = snapshot.paused;
         self.take_over(&snapshot);
         None
     }
+
+    /// Why the database does not know this session any more.
+    fn given_up(&self, snapshot: &GroupSnapshot) -> Error {
+        if snapshot.log_epoch > self.since.log_epoch {
+            let message =
+                "the end of the log was cut by a failover or restore, and with it this session; subscribe again";
+            return Error::new(Reason::LogTruncated, message);
+        }
+        if snapshot.members.iter().any(|member| member.name == self.member) {
+            let message = format!("member `{}` subscribed again elsewhere; this session has ended", self.member);
+            return Error::new(Reason::MemberFenced, message);
+        }
+        session_expired()
+    }
 }
 
 /// Whether the member came back, and the group's version since it is one.
-fn admitted(joined: Joined, group: &ConsumerGroup) -> Result<(bool, i64)> {
+fn admitted(joined: Joined, group: &ConsumerGroup) -> Result<(bool, GroupVersion)> {
     match joined {
-        Joined::New { version } => Ok((false, version)),
-        Joined::Reattached { version } => Ok((true, version)),
+        Joined::New { since } => Ok((false, since)),
+        Joined::Reattached { since } => Ok((true, since)),
         Joined::GroupNotFound => Err(group_not_found(group.name.as_str())),
         Joined::BrokerExpired => Err(session_expired()),
         Joined::TooManyMembers => {

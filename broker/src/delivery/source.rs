@@ -52,9 +52,9 @@ pub enum Turn {
     Truncated {
         floor: i64,
     },
-    /// The reader stands beyond the head: the log was cut under it by a failover or restore.
-    Ahead {
-        head: i64,
+    /// What the reader has passed last is gone: a failover or restore cut the log, and what survived ends there.
+    Cut {
+        end: i64,
     },
     /// No such partition any more.
     Gone,
@@ -123,8 +123,8 @@ impl Source {
         if page.floor > self.next {
             return Turn::Truncated { floor: page.floor };
         }
-        if self.next > page.head {
-            return Turn::Ahead { head: page.head };
+        if let Some(end) = page.cut {
+            return Turn::Cut { end };
         }
         if page.batches.is_empty() {
             // Nothing at or above `next` in a snapshot whose head is this: a jump between log epochs, or the end.
@@ -146,4 +146,19 @@ pub async fn read(
 ) -> Result<Option<Page>> {
     let db = store.conn().await?;
     log::read(&db, organization, partition, from, PAGE_BYTES, PAGE_BATCHES).await
+}
+
+/// Whether a failover or restore has taken what stood right before `offset`: where what survived ends, and where the log goes on.
+pub async fn cut_before(
+    store: &Store,
+    organization: OrganizationId,
+    partition: PartitionId,
+    offset: i64,
+) -> Result<Option<(i64, i64)>> {
+    let db = store.conn().await?;
+    let page = log::read(&db, organization, partition, offset, 1, 1).await?;
+    Ok(page.and_then(|page| {
+        let goes_on = page.batches.first().map_or(page.head, |batch| batch.base_offset);
+        page.cut.map(|end| (end, goes_on))
+    }))
 }

@@ -4,7 +4,7 @@
 //! is read as one snapshot and handed to its sessions; when its members changed, an assignment is computed and applied first.
 
 use crate::domain::Result;
-use crate::domain::assign::{Owned, assign};
+use crate::domain::assign::{Member, Owned, assign};
 use crate::domain::ids::GroupId;
 use crate::store::membership::{self, GroupSnapshot};
 use crate::store::{Pooled, Store};
@@ -200,8 +200,9 @@ impl Groups {
 
 /// Computes who gets what; a partition on its way to a member counts as that member's.
 fn assignment(snapshot: &GroupSnapshot) -> Vec<(crate::domain::ids::PartitionId, &str)> {
-    let members: Vec<&str> = snapshot.members.iter().map(|(name, _)| name.as_str()).collect();
-    let is_member = |name: &&str| members.contains(name);
+    let members: Vec<Member<'_>> =
+        snapshot.members.iter().map(|member| Member { name: &member.name, away: member.away }).collect();
+    let is_member = |name: &&str| members.iter().any(|member| member.name == *name);
     let owned: Vec<Owned<'_>> = snapshot
         .partitions
         .iter()

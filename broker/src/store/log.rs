@@ -22,6 +22,8 @@ pub struct Page {
     /// Next offset to be assigned.
     pub head: i64,
     pub log_epoch: i64,
+    /// Set when the position that was asked for lies beyond what a failover or restore has left: where that ends.
+    pub cut: Option<i64>,
     /// Consecutive; the first may start before the position that was asked for.
     pub batches: Vec<Arc<Batch>>,
 }
@@ -62,6 +64,7 @@ pub async fn read(
         return Ok(None);
     };
     let (floor, head, log_epoch): (i64, i64, i64) = (get(bounds, 0)?, get(bounds, 1)?, get(bounds, 2)?);
+    let cut: Option<i64> = get(bounds, 14)?;
     let mut batches = Vec::with_capacity(rows.len());
     let mut expected = from.max(floor);
     for row in rows {
@@ -75,7 +78,7 @@ pub async fn read(
     if batches.is_empty() && expected < head && !follows(expected, head) {
         return Err(hole(partition, expected, head));
     }
-    Ok(Some(Page { floor, head, log_epoch, batches }))
+    Ok(Some(Page { floor, head, log_epoch, cut, batches }))
 }
 
 fn hole(partition: PartitionId, from: i64, to: i64) -> Error {

@@ -8,15 +8,22 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+/// A group's state in the life of the database: versions count within a log epoch, because a failover may take the last ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupVersion {
+    pub log_epoch: i64,
+    pub version: i64,
+}
+
 /// How a join ended. The version is the group's after it: a snapshot of an earlier one knows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
     New {
-        version: i64,
+        since: GroupVersion,
     },
     /// The same name came back: it keeps its partitions, under new epochs.
     Reattached {
-        version: i64,
+        since: GroupVersion,
     },
     GroupNotFound,
     TooManyMembers,
@@ -52,9 +59,10 @@ pub async fn join(db: &impl Client, join: &Join<'_>) -> Result<Joined> {
         )
         .await
         .map_err(from_postgres)?;
+    let since = GroupVersion { version: get(&row, 1)?, log_epoch: get(&row, 2)? };
     Ok(match get::<&str>(&row, 0)? {
-        "joined" => Joined::New { version: get(&row, 1)? },
-        "reattached" => Joined::Reattached { version: get(&row, 1)? },
+        "joined" => Joined::New { since },
+        "reattached" => Joined::Reattached { since },
         "too_many_members" => Joined::TooManyMembers,
         "broker_expired" => Joined::BrokerExpired,
         _ => Joined::GroupNotFound,
@@ -95,10 +103,25 @@ pub struct GroupSnapshot {
     pub version: i64,
     pub paused: bool,
     pub log_epoch: i64,
-    /// Name and session, by name.
-    pub members: Vec<(String, Uuid)>,
+    /// By name.
+    pub members: Vec<GroupMember>,
     /// By index.
     pub partitions: Vec<PartitionLease>,
+}
+
+impl GroupSnapshot {
+    pub fn group_version(&self) -> GroupVersion {
+        GroupVersion { log_epoch: self.log_epoch, version: self.version }
+    }
+}
+
+/// A member's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    pub name: String,
+    pub session: Uuid,
+    /// Its stream is broken and its grace runs.
+    pub away: bool,
 }
 
 /// A partition's row.
@@ -132,6 +155,8 @@ fn read_snapshot(row: &Row) -> Result<GroupSnapshot> {
     let holder_sessions: Vec<Option<Uuid>> = get(row, 13)?;
     let targets: Vec<Option<String>> = get(row, 14)?;
     let drains: Vec<Option<i64>> = get(row, 15)?;
+    let away: Vec<bool> = get(row, 16)?;
+    let members = names.into_iter().zip(sessions).zip(away);
     let mut partitions = Vec::with_capacity(ids.len());
     let rest = holders.into_iter().zip(holder_sessions).zip(targets.into_iter().zip(drains));
     for (place, ((holder, session), (target, drain_left_ms))) in rest.enumerate() {
@@ -153,7 +178,7 @@ fn read_snapshot(row: &Row) -> Result<GroupSnapshot> {
         version: get(row, 3)?,
         paused: get(row, 4)?,
         log_epoch: get(row, 5)?,
-        members: names.into_iter().zip(sessions).collect(),
+        members: members.map(|((name, session), away)| GroupMember { name, session, away }).collect(),
         partitions,
     })
 }

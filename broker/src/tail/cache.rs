@@ -3,7 +3,7 @@
 use super::{Tail, Waker, lock};
 use crate::domain::event::Batch;
 use crate::domain::ids::PartitionId;
-use crate::domain::position::follows;
+use crate::domain::position::{LogEpoch, follows};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -52,8 +52,15 @@ impl Cache {
         self.bytes
     }
 
-    /// False: it does not follow, so the gap must be read from the log first. A batch that is known already is no gap.
-    pub(super) fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) -> bool {
+    /// Takes a batch that was appended. False: it does not follow, so the gap must be read from the log first. Also across the end of
+    /// a log epoch: only the log knows whether the cache's end is still the end of that epoch.
+    pub(super) fn append(&mut self, batch: Arc<Batch>, bytes_max: usize) -> bool {
+        let same_life = self.end.is_some_and(|end| LogEpoch::of(end) == LogEpoch::of(batch.base_offset));
+        same_life && self.push(batch, bytes_max)
+    }
+
+    /// False: it does not follow. A batch that is known already is no gap.
+    fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) -> bool {
         let Some(end) = self.end else { return false };
         if batch.end_offset() <= end {
             return true;

@@ -72,7 +72,7 @@ impl Tail {
         let end = batch.end_offset();
         lock(&self.shared.hints).insert(partition, end);
         if let Some(cache) = self.cache(partition)
-            && !lock(&cache).push(Arc::new(batch), self.share())
+            && !lock(&cache).append(Arc::new(batch), self.share())
         {
             self.stale(partition);
         }
@@ -95,6 +95,13 @@ impl Tail {
     pub fn clear(&self) {
         for cache in lock(&self.shared.partitions).values() {
             lock(cache).clear();
+        }
+    }
+
+    /// Drops what is cached of one partition. Its readers are woken.
+    pub fn forget(&self, partition: PartitionId) {
+        if let Some(cache) = self.cache(partition) {
+            lock(&cache).clear();
         }
     }
 
