@@ -3,6 +3,7 @@
 //! - [`Database`]: a database of its own for each test, cloned from a template, dropped afterwards. With the
 //!   feature `broker` it is migrated.
 //! - [`OwnCluster`]: a Postgres of its own, for tests that stop, freeze, kill or fail it over.
+//! - [`SmallDisk`]: a file system that fills up, where this process may mount one.
 //! - [`TcpProxy`]: any TCP or unix-socket upstream behind delays, throttles, stalls, cuts and refusals.
 //! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
 //! - [`Process`]: a program under test, its output awaited line by line, its signals sent.
@@ -24,6 +25,7 @@ mod pg_proxy;
 mod ports;
 mod process;
 mod server;
+mod small_disk;
 mod sql;
 mod tcp_proxy;
 mod template;
@@ -36,6 +38,7 @@ pub use pg_proxy::{Action, Counts, Match, PgProxy, Rule, Step};
 pub use ports::{free_port, free_ports, listener};
 pub use process::{Output, Process, Signal, built_binary};
 pub use server::{DATABASE_URL, Server};
+pub use small_disk::SmallDisk;
 pub use tcp_proxy::{Counters, Direction, ProxyHandle, TcpProxy};
 pub use upstream::Upstream;
 pub use within::{PATIENCE, within};

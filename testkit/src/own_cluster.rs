@@ -4,18 +4,25 @@
 //! so a broker in the same process goes on working, or failing, while its database restarts.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use eventflow_embedded::{Cluster, Connection, Error, Settings, Stop};
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use crate::server::{self, Server};
+use crate::small_disk::SmallDisk;
 use crate::sql::connected;
 use crate::upstream::Upstream;
 use crate::within::within;
+
+/// Between two looks at what gives no signal.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A cluster that belongs to one test. Dropping it kills the server and removes its files.
 #[derive(Debug)]
@@ -38,15 +45,51 @@ impl OwnCluster {
         OwnCluster::in_dir(scratch(), settings).await
     }
 
+    /// A running cluster whose write-ahead log lies on a small disk.
+    pub async fn with_log_on(disk: &SmallDisk, settings: Settings) -> OwnCluster {
+        let log = disk.path().join("pg_wal");
+        OwnCluster::prepared(scratch(), settings, move |cluster| move_dir(&cluster.data_dir().join("pg_wal"), &log))
+            .await
+    }
+
     async fn in_dir(dir: TempDir, settings: Settings) -> OwnCluster {
+        OwnCluster::prepared(dir, settings, |_| {}).await
+    }
+
+    async fn prepared(dir: TempDir, settings: Settings, prepare: impl FnOnce(&Cluster) + Send + 'static) -> OwnCluster {
         let options = server::options(dir.path(), settings.clone());
         let cluster = blocking(move || {
             let mut cluster = Cluster::prepare(options)?;
+            prepare(&cluster);
             cluster.start()?;
             Ok(cluster)
         })
         .await;
         OwnCluster { connection: cluster.connection(), cluster: Arc::new(Mutex::new(cluster)), settings, _dir: dir }
+    }
+
+    /// A tablespace on a small disk, for what shall meet its end there.
+    pub async fn tablespace_on(&self, name: &str, disk: &SmallDisk) {
+        let location = disk.path().join(name);
+        let made = location.clone();
+        self.apply(move |cluster| {
+            make_data_dir(&made, cluster);
+            Ok(())
+        })
+        .await;
+        let sql = format!("create tablespace {name} location '{}'", location.display());
+        let client = self.connect().await;
+        client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("`{sql}` failed: {error:?}"));
+    }
+
+    /// Waits until the server has ended by itself.
+    pub async fn wait_for_end(&self) {
+        within("the server to end by itself", async {
+            while self.apply(|cluster| Ok(cluster.pid().is_some())).await {
+                tokio::time::sleep(POLL).await; // poll
+            }
+        })
+        .await;
     }
 
     /// Starts a stopped server; returns when it accepts connections.
@@ -95,11 +138,36 @@ impl OwnCluster {
         value(&self.connect().await, &sql).await
     }
 
-    /// A streaming replica of this cluster, caught up with it.
+    /// A streaming replica of this cluster, caught up with it. Asynchronous until [`OwnCluster::wait_for_standbys`].
     pub async fn standby(&self) -> OwnCluster {
+        self.standby_of(&self.connection).await
+    }
+
+    /// The same, over a proxy in front of this cluster that can cut it off.
+    pub async fn standby_through(&self, proxy: SocketAddr) -> OwnCluster {
+        let (host, port) = (proxy.ip().to_string(), proxy.port());
+        self.standby_of(&Connection { host, port, ..self.connection.clone() }).await
+    }
+
+    /// From now on a commit waits until a standby has flushed it; returns when one is there to do so.
+    pub async fn wait_for_standbys(&self) {
+        let client = self.connect().await;
+        for sql in ["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"] {
+            client.batch_execute(sql).await.unwrap_or_else(|error| panic!("`{sql}` failed: {error:?}"));
+        }
+        let sql = "select exists (select from pg_stat_replication where sync_state = 'sync')";
+        within("a synchronous standby", async {
+            while !value::<bool>(&client, sql).await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    async fn standby_of(&self, primary: &Connection) -> OwnCluster {
         let dir = scratch();
         let data_dir = dir.path().join("postgres");
-        let primary = self.connection.keywords();
+        let primary = primary.keywords();
         self.apply(move |cluster| {
             make_data_dir(&data_dir, cluster);
             let args = ["-D".as_ref(), data_dir.as_os_str(), "-d".as_ref(), primary.as_ref()];
@@ -196,6 +264,16 @@ fn make_data_dir(data_dir: &Path, cluster: &Cluster) {
         None => Ok(()),
     });
     owned.unwrap_or_else(|error| panic!("could not make `{}`: {error}", data_dir.display()));
+}
+
+/// Moves a directory to another file system and leaves a link in its place.
+fn move_dir(from: &Path, to: &Path) {
+    let moved = Command::new("cp").arg("-a").arg(from).arg(to).status().and_then(|status| {
+        assert!(status.success(), "`{}` could not be copied", from.display());
+        fs::remove_dir_all(from)?;
+        symlink(to, from)
+    });
+    moved.unwrap_or_else(|error| panic!("could not move `{}`: {error}", from.display()));
 }
 
 async fn blocking<T, F>(work: F) -> T

@@ -1,5 +1,15 @@
 //! What breaks between the broker and Postgres, and what must hold all the same: one copy, the right offsets, nothing lost.
 
+mod away;
+mod churn;
+mod disk_full;
+mod failover;
+mod identical;
+mod killed;
+mod load;
+mod neighbours;
+mod paused;
+
 use crate::support::{Clients, Ground, appended, broker_at, event, sequenced, text};
 use eventflow_proto::v1;
 use eventflow_testkit::{Action, Database, Match, OwnCluster, PgProxy, Step, Stop, Upstream};
@@ -7,9 +17,12 @@ use tokio_stream::StreamExt;
 use uuid::Uuid;
 
 /// Everything of a partition, by SQL: the log itself, not what a broker remembers.
-async fn log_of(database: &Database, stream: &str) -> Vec<(i64, String)> {
+pub async fn log_of(database: &Database, stream: &str) -> Vec<(i64, String)> {
+    log_at(&database.connect().await, stream).await
+}
+
+async fn log_at(client: &tokio_postgres::Client, stream: &str) -> Vec<(i64, String)> {
     let sql = "select event_offset, convert_from(payload, 'UTF8') from eventflow.event where stream = $1 order by 1";
-    let client = database.connect().await;
     client.query(sql, &[&stream]).await.expect("the view").iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

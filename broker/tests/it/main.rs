@@ -8,3 +8,4 @@ mod routing;
 mod schema;
 mod support;
 mod transport;
+mod under_load;

@@ -46,7 +46,7 @@ impl Member {
     /// The next frame; leases are kept up on the way.
     pub async fn next(&mut self) -> Result<Frame, Status> {
         let message = eventflow_testkit::within("the next frame", self.frames.message()).await?;
-        let frame = message.ok_or_else(|| Status::ok("the stream ended"))?.frame.expect("a frame");
+        let frame = message.ok_or_else(ended)?.frame.expect("a frame");
         match &frame {
             Frame::Assigned(assigned) => {
                 for lease in &assigned.partitions {
@@ -67,12 +67,16 @@ impl Member {
 
     /// Frames until one is of the wanted kind.
     pub async fn until<T>(&mut self, wanted: impl Fn(&Self, &Frame) -> Option<T>) -> T {
-        loop {
-            let frame = self.next().await.unwrap_or_else(|status| panic!("the subscription ended: {status:?}"));
-            if let Some(found) = wanted(self, &frame) {
-                return found;
+        // Heartbeats alone are not what anybody waits for.
+        eventflow_testkit::within("the wanted frame", async {
+            loop {
+                let frame = self.next().await.unwrap_or_else(|status| panic!("the subscription ended: {status:?}"));
+                if let Some(found) = wanted(self, &frame) {
+                    return found;
+                }
             }
-        }
+        })
+        .await
     }
 
     pub async fn batch(&mut self) -> EventBatch {
@@ -101,28 +105,38 @@ impl Member {
         seen
     }
 
-    async fn commit_side(&mut self) -> &mut CommitSide {
+    async fn commit_side(&mut self) -> Result<&mut CommitSide, Status> {
         if self.commits.is_none() {
             let (ask, asked) = mpsc::channel(16);
             let session_id = self.session.session_id.clone();
             let attach = v1::CommitRequest { frame_id: 0, frame: Some(Ask::Attach(v1::CommitAttach { session_id })) };
             ask.send(attach).await.expect("room");
-            let answers =
-                self.clients.consumer.commit(ReceiverStream::new(asked)).await.expect("a Commit stream").into_inner();
+            let mut answers = self.clients.consumer.commit(ReceiverStream::new(asked)).await?.into_inner();
+            answers.message().await?.ok_or_else(ended)?;
             self.commits = Some(CommitSide { ask, answers, next_id: 0 });
-            let side = self.commits.as_mut().expect("set");
-            side.answers.message().await.expect("attached").expect("attached");
         }
-        self.commits.as_mut().expect("set")
+        self.commits.as_mut().ok_or_else(ended)
+    }
+
+    /// Sends a frame of the Commit stream and waits for nothing.
+    pub async fn send(&mut self, frame: Ask) -> Result<u64, Status> {
+        let side = self.commit_side().await?;
+        side.next_id += 1;
+        let frame_id = side.next_id;
+        let sent = side.ask.send(v1::CommitRequest { frame_id, frame: Some(frame) }).await;
+        sent.map(|()| frame_id).map_err(|_| ended())
+    }
+
+    /// The answer to the oldest frame that has none yet.
+    pub async fn answer(&mut self) -> Result<v1::CommitResponse, Status> {
+        let side = self.commit_side().await?;
+        let answer = eventflow_testkit::within("a commit's answer", side.answers.message()).await?;
+        answer.ok_or_else(ended)
     }
 
     async fn ask(&mut self, frame: Ask) -> Vec<v1::CommitResult> {
-        let side = self.commit_side().await;
-        side.next_id += 1;
-        let frame_id = side.next_id;
-        side.ask.send(v1::CommitRequest { frame_id, frame: Some(frame) }).await.expect("room");
-        let answer = eventflow_testkit::within("a commit's answer", side.answers.message()).await;
-        let answer = answer.expect("an answer").expect("an answer");
+        let frame_id = self.send(frame).await.expect("sent");
+        let answer = self.answer().await.expect("an answer");
         assert_eq!(answer.frame_id, frame_id);
         answer.results
     }
@@ -134,13 +148,7 @@ impl Member {
     }
 
     pub async fn commit_under(&mut self, lease: v1::AssignedPartition, next_offset: i64) -> v1::CommitResult {
-        let commit = v1::PartitionCommit {
-            partition: lease.partition,
-            log_epoch: lease.log_epoch,
-            lease_epoch: lease.lease_epoch,
-            next_offset: Some(next_offset),
-        };
-        self.ask(Ask::Commit(v1::CommitProgress { commits: vec![commit] })).await.remove(0)
+        self.ask(progress(lease, next_offset)).await.remove(0)
     }
 
     pub async fn release(&mut self, partitions: Vec<u32>) -> Vec<v1::CommitResult> {
@@ -152,6 +160,21 @@ impl Member {
         // The session is over when its stream ends.
         while let Ok(Some(_)) = self.frames.message().await {}
     }
+}
+
+/// Progress in one partition, as a frame.
+pub fn progress(lease: v1::AssignedPartition, next_offset: i64) -> Ask {
+    let commit = v1::PartitionCommit {
+        partition: lease.partition,
+        log_epoch: lease.log_epoch,
+        lease_epoch: lease.lease_epoch,
+        next_offset: Some(next_offset),
+    };
+    Ask::Commit(v1::CommitProgress { commits: vec![commit] })
+}
+
+fn ended() -> Status {
+    Status::ok("the stream ended")
 }
 
 /// The reason of a refused commit.

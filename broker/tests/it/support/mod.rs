@@ -1,6 +1,7 @@
 //! A broker in this process, on a database of its own, spoken to over real sockets.
 
 pub mod member;
+pub mod process;
 
 use eventflow_broker::config::Config;
 use eventflow_broker::identity::{ApiKey, Environment};
@@ -41,6 +42,12 @@ impl Ground {
         keys::create(&client, organization, key.id().as_str(), &key.secret_sha256(), "test").await.expect("a key");
         key.reveal()
     }
+}
+
+/// A turn of those tests whose bounds mean something only while no other of them loads the machine.
+pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
 }
 
 /// A broker on any database.
