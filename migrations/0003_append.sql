@@ -20,7 +20,7 @@ create type append_row_v1 as (
 );
 
 -- What one producer appends to one partition in this call. There is at most one run per producer and partition in a call; runs
--- of a partition are in the order of its events. `routing_version` 0 is not checked.
+-- are in ascending order of partitions, those of a partition in the order of its events. `routing_version` 0 is not checked.
 create type append_run_v1 as (
     organization_id bigint,
     partition_id bigint,
@@ -47,26 +47,88 @@ create type append_verdict_v1 as (
     counts integer[]
 );
 
+-- The runs of one partition, when not all of them are new: what each of them is. Called under the partition's lock.
+create function append_verdicts_v1(p_head partition_head, p_runs append_run_v1[], p_first integer)
+returns setof append_verdict_v1
+language sql volatile set search_path = eventflow, pg_temp
+as $$
+    with classified as materialized (
+        select (r.run + p_first - 1)::integer as run, r.producer_id, r.epoch, r.first_sequence, r.event_count,
+               case
+                   when newest.epoch is null and r.first_sequence > 0 then 'producer_unknown'
+                   when r.epoch < newest.epoch then 'producer_fenced'
+                   when r.epoch > newest.epoch and r.first_sequence > 0 then 'out_of_sequence'
+                   when r.epoch = newest.epoch and r.first_sequence > newest.next_sequence then 'out_of_sequence'
+                   when r.epoch = newest.epoch and r.first_sequence + r.event_count <= newest.next_sequence then 'duplicate'
+                   when r.epoch = newest.epoch and r.first_sequence < newest.next_sequence then 'partial'
+                   -- Only a new run can be refused for its routing.
+                   when r.routing_version not in (0, p_head.routing_version) then 'stale_routing'
+                   else 'new'
+               end as verdict,
+               case when r.epoch = newest.epoch then newest.next_sequence else 0 end as expected_sequence
+        from unnest(p_runs) with ordinality
+             as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run)
+        left join lateral (
+            select p.epoch, p.first_sequence + p.event_count as next_sequence
+            from producer_run p
+            where p.partition_id = p_head.partition_id and p.producer_id = r.producer_id
+            order by p.epoch desc, p.first_sequence desc limit 1
+        ) newest on true
+    )
+    select p_head.partition_id, c.run,
+           case when c.verdict = 'duplicate' and coalesce(d.covered, 0) < c.event_count then 'sequence_too_old'
+                else c.verdict end,
+           d.first_base, d.appended_at,
+           case when c.verdict = 'stale_routing' then p_head.routing_version else c.expected_sequence end,
+           d.bases, d.counts
+    from classified c
+    left join lateral (
+        -- The remembered runs that overlap this one, each cut to the overlap.
+        select sum(o.overlap_count) as covered, min(o.overlap_base) as first_base, max(o.appended_at) as appended_at,
+               array_agg(o.overlap_base order by o.overlap_base) as bases,
+               array_agg(o.overlap_count order by o.overlap_base) as counts
+        from (
+            select p.base_offset + greatest(c.first_sequence - p.first_sequence, 0) as overlap_base,
+                   (least(p.first_sequence + p.event_count, c.first_sequence + c.event_count)
+                    - greatest(p.first_sequence, c.first_sequence))::integer as overlap_count,
+                   p.appended_at
+            from producer_run p
+            where p.partition_id = p_head.partition_id and p.producer_id = c.producer_id and p.epoch = c.epoch
+              and p.first_sequence < c.first_sequence + c.event_count
+              and p.first_sequence + p.event_count > c.first_sequence
+        ) o
+    ) d on c.verdict = 'duplicate'
+    order by c.run
+$$;
+
+-- Partition by partition: a few short statements each, which cost less than a statement over all that joins. Their plans are
+-- generic: planning them anew cost more than running them.
 create function append_v1(
     p_log_epoch bigint,
     p_wait boolean,
     p_runs append_run_v1[],
     p_rows append_row_v1[]
 ) returns setof append_verdict_v1
-language plpgsql volatile security definer set search_path = eventflow, pg_temp
+language plpgsql volatile security definer
+set search_path = eventflow, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_state record;
-    v_locked bigint[];
-    v_refused bigint[];
+    v_run append_run_v1;
     v_partition bigint := null;
+    v_first integer := 1;
+    v_last integer;
+    v_head partition_head;
+    v_locked boolean;
+    v_check record;
     v_row append_row_v1;
-    v_end record;
+    v_place integer := 1;
+    v_base bigint;
     v_next bigint;
     v_appended_at timestamptz;
-    v_done bigint[] := '{}';
-    v_bases bigint[] := '{}';
-    v_times timestamptz[] := '{}';
+    v_events bigint;
+    v_bytes bigint;
 begin
     -- Every statement below must see what was committed before it, not before the call: the head is read after the lock.
     if current_setting('transaction_isolation') <> 'read committed' then
@@ -77,150 +139,115 @@ begin
         perform set_config('synchronous_commit', 'on', true);
     end if;
 
+    -- The timeline as `current_timeline()` gives it, without the cost of a call.
     select log_epoch, timeline into strict v_state from log_state;
-    if v_state.log_epoch <> p_log_epoch or v_state.timeline <> current_timeline() then
+    if v_state.log_epoch <> p_log_epoch
+       or v_state.timeline <> substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) then
         return next row(null, 0, 'log_epoch', null, null, v_state.log_epoch, null, null)::append_verdict_v1;
         return;
     end if;
 
-    -- Lock in ascending order. The rows are locked, never updated: dead versions of a hot row cannot be pruned while any old
-    -- transaction is open.
-    if p_wait then
-        select coalesce(array_agg(partition_id), '{}') into v_locked from (
-            select h.partition_id from partition_head h
-            where h.partition_id in (select r.partition_id from unnest(p_runs) r)
-            order by h.partition_id for update
-        ) l;
-    else
-        select coalesce(array_agg(partition_id), '{}') into v_locked from (
-            select h.partition_id from partition_head h
-            where h.partition_id in (select r.partition_id from unnest(p_runs) r)
-            order by h.partition_id for update skip locked
-        ) l;
-    end if;
+    while v_first <= cardinality(p_runs) loop
+        v_run := p_runs[v_first];
+        -- Locks are taken in ascending order, so that calls never wait for one another in a circle.
+        if v_run.partition_id <= v_partition then
+            raise exception 'runs must be in ascending order of partitions';
+        end if;
+        v_partition := v_run.partition_id;
+        v_last := v_first;
+        while p_runs[v_last + 1].partition_id = v_partition loop
+            v_last := v_last + 1;
+            if p_runs[v_last].organization_id <> v_run.organization_id then
+                raise exception 'runs of a partition must be of one organization';
+            end if;
+        end loop;
 
-    -- A partition that is foreign, deleted, unknown or busy; a foreign one says what an unknown one says.
-    return query
-        select r.partition_id, 0,
-               case when h.partition_id is not null and not h.deleted and h.organization_id = r.organization_id
-                    then 'busy' else 'not_found' end,
-               null::bigint, null::timestamptz, null::bigint, null::bigint[], null::integer[]
-        from (select distinct partition_id, organization_id from unnest(p_runs)) r
-        left join partition_head h on h.partition_id = r.partition_id
-        where not r.partition_id = any (v_locked) or h.deleted or h.organization_id <> r.organization_id;
-    select array_remove(array_agg(distinct h.partition_id), null) into v_refused
-    from unnest(p_runs) r join partition_head h on h.partition_id = r.partition_id
-    where h.deleted or h.organization_id <> r.organization_id;
-    v_refused := coalesce(v_refused, '{}');
-
-    -- Classify every run first, under the lock and with a fresh snapshot.
-    with classified as materialized (
-        select r.partition_id, r.run::integer as run, r.producer_id, r.epoch, r.first_sequence, r.event_count,
-               h.routing_version,
-               newest.next_sequence,
-               case
-                   when newest.epoch is null and r.first_sequence > 0 then 'producer_unknown'
-                   when r.epoch < newest.epoch then 'producer_fenced'
-                   when r.epoch > newest.epoch and r.first_sequence > 0 then 'out_of_sequence'
-                   when r.epoch = newest.epoch and r.first_sequence > newest.next_sequence then 'out_of_sequence'
-                   when r.epoch = newest.epoch and r.first_sequence + r.event_count <= newest.next_sequence then 'duplicate'
-                   when r.epoch = newest.epoch and r.first_sequence < newest.next_sequence then 'partial'
-                   -- Only a new run can be refused for its routing.
-                   when r.routing_version not in (0, h.routing_version) then 'stale_routing'
-                   else 'new'
-               end as verdict,
-               case when r.epoch = newest.epoch then newest.next_sequence else 0 end as expected_sequence
-        from unnest(p_runs) with ordinality
-             as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run)
-        join partition_head h on h.partition_id = r.partition_id
-        left join lateral (
-            select p.epoch, p.first_sequence + p.event_count as next_sequence
-            from producer_run p
-            where p.partition_id = r.partition_id and p.producer_id = r.producer_id
-            order by p.epoch desc, p.first_sequence desc limit 1
-        ) newest on true
-        where r.partition_id = any (v_locked) and not r.partition_id = any (v_refused)
-    ), answered as (
-        select c.partition_id, c.run,
-               case when c.verdict = 'duplicate' and coalesce(d.covered, 0) < c.event_count then 'sequence_too_old'
-                    else c.verdict end as verdict,
-               d.first_base as base_offset, d.appended_at,
-               case when c.verdict = 'stale_routing' then c.routing_version else c.expected_sequence end as expected,
-               d.bases, d.counts
-        from classified c
-        left join lateral (
-            -- The remembered runs that overlap this one, each cut to the overlap.
-            select sum(o.overlap_count) as covered, min(o.overlap_base) as first_base, max(o.appended_at) as appended_at,
-                   array_agg(o.overlap_base order by o.overlap_base) as bases,
-                   array_agg(o.overlap_count order by o.overlap_base) as counts
-            from (
-                select p.base_offset + greatest(c.first_sequence - p.first_sequence, 0) as overlap_base,
-                       (least(p.first_sequence + p.event_count, c.first_sequence + c.event_count)
-                        - greatest(p.first_sequence, c.first_sequence))::integer as overlap_count,
-                       p.appended_at
-                from producer_run p
-                where p.partition_id = c.partition_id and p.producer_id = c.producer_id and p.epoch = c.epoch
-                  and p.first_sequence < c.first_sequence + c.event_count
-                  and p.first_sequence + p.event_count > c.first_sequence
-            ) o
-        ) d on c.verdict = 'duplicate'
-        -- All runs of a partition are new, or nothing of it is inserted and every run gets its verdict.
-        where c.partition_id in (select x.partition_id from classified x where x.verdict <> 'new')
-    )
-    select coalesce(array_agg(row(a.partition_id, a.run, a.verdict, a.base_offset, a.appended_at, a.expected, a.bases,
-                                  a.counts)::append_verdict_v1 order by a.run), '{}') as verdicts
-    into v_end from answered a;
-    if cardinality(v_end.verdicts) > 0 then
-        return query select * from unnest(v_end.verdicts);
-        select v_refused || array_agg(distinct v.partition_id) into v_refused from unnest(v_end.verdicts) v;
-    end if;
-
-    foreach v_row in array p_rows loop
-        if v_row.partition_id is distinct from v_partition then
-            v_partition := v_row.partition_id;
-            select b.base_offset + b.event_count as next_offset, b.appended_at,
-                   b.events_before + b.event_count as events, b.bytes_before + b.size_bytes as bytes
-            into v_end
-            from event_batch b where b.partition_id = v_partition order by b.base_offset desc limit 1;
-            -- The newest rows may have been reclaimed: the head row remembers, and the greater counts.
-            select greatest(v_end.next_offset, h.end_offset) as next_offset,
-                   greatest(v_end.appended_at, h.end_appended_at) as appended_at,
-                   greatest(v_end.events, h.end_events) as events, greatest(v_end.bytes, h.end_bytes) as bytes
-            into v_end
-            from partition_head h where h.partition_id = v_partition;
-            v_next := greatest(v_end.next_offset, p_log_epoch << 40);
-            v_appended_at := greatest(clock_timestamp(), v_end.appended_at);
-            if v_partition = any (v_locked) and not v_partition = any (v_refused) then
-                v_done := v_done || v_partition;
-                v_bases := v_bases || v_next;
-                v_times := v_times || v_appended_at;
-                return next row(v_partition, 0, 'appended', v_next, v_appended_at, null, null, null)::append_verdict_v1;
+        -- The head row is locked, never updated: dead versions of a hot row cannot be pruned while any old transaction is open.
+        if p_wait then
+            select * into v_head from partition_head h where h.partition_id = v_partition for update;
+            v_locked := found;
+        else
+            select * into v_head from partition_head h where h.partition_id = v_partition for update skip locked;
+            v_locked := found;
+            if not found then
+                select * into v_head from partition_head h where h.partition_id = v_partition;
             end if;
         end if;
-        continue when not v_partition = any (v_locked) or v_partition = any (v_refused);
 
-        insert into event_batch (
-            partition_id, base_offset, event_count, size_bytes, events_before, bytes_before, organization_id, appended_at,
-            crc, ids, types, keys, times, content_types, headers, payloads,
-            run_producers, run_epochs, run_first_sequences, run_counts
-        ) values (
-            v_partition, v_next, v_row.event_count, v_row.size_bytes, v_end.events, v_end.bytes,
-            (select h.organization_id from partition_head h where h.partition_id = v_partition), v_appended_at,
-            v_row.crc, v_row.ids, v_row.types, v_row.keys, v_row.times, v_row.content_types, v_row.headers, v_row.payloads,
-            v_row.run_producers, v_row.run_epochs, v_row.run_first_sequences, v_row.run_counts
-        );
-        v_next := v_next + v_row.event_count;
-        v_end.events := v_end.events + v_row.event_count;
-        v_end.bytes := v_end.bytes + v_row.size_bytes;
+        if v_head.partition_id is null or v_head.deleted or v_head.organization_id <> v_run.organization_id then
+            -- A foreign partition says what an unknown one says.
+            return next row(v_partition, 0, 'not_found', null, null, null, null, null)::append_verdict_v1;
+            v_locked := false;
+        elsif not v_locked then
+            return next row(v_partition, 0, 'busy', null, null, null, null, null)::append_verdict_v1;
+        else
+            -- Under the lock, and with a snapshot taken after it. A run is new when it goes on where its producer's newest ends.
+            select sum(r.event_count) as event_count,
+                   bool_and(r.routing_version in (0, v_head.routing_version) and case
+                       when newest.epoch is null or r.epoch > newest.epoch then r.first_sequence = 0
+                       else r.epoch = newest.epoch and r.first_sequence = newest.next_sequence
+                   end) as all_new
+            into v_check
+            from unnest(p_runs[v_first:v_last]) r
+            left join lateral (
+                select p.epoch, p.first_sequence + p.event_count as next_sequence
+                from producer_run p
+                where p.partition_id = v_partition and p.producer_id = r.producer_id
+                order by p.epoch desc, p.first_sequence desc limit 1
+            ) newest on true;
+            if not v_check.all_new then
+                -- Nothing of the partition is inserted, and every run gets its verdict.
+                return query select * from append_verdicts_v1(v_head, p_runs[v_first:v_last], v_first);
+                v_locked := false;
+            end if;
+        end if;
+
+        if v_locked then
+            select b.base_offset + b.event_count, b.appended_at, b.events_before + b.event_count, b.bytes_before + b.size_bytes
+            into v_next, v_appended_at, v_events, v_bytes
+            from event_batch b where b.partition_id = v_partition order by b.base_offset desc limit 1;
+            -- The newest rows may have been reclaimed: the head row remembers, and the greater counts.
+            v_next := greatest(v_next, v_head.end_offset, p_log_epoch << 40);
+            v_appended_at := greatest(clock_timestamp(), v_appended_at, v_head.end_appended_at);
+            v_events := greatest(v_events, v_head.end_events);
+            v_bytes := greatest(v_bytes, v_head.end_bytes);
+            v_base := v_next;
+            return next row(v_partition, 0, 'appended', v_base, v_appended_at, null, null, null)::append_verdict_v1;
+
+            insert into producer_run (partition_id, producer_id, epoch, first_sequence, event_count, base_offset, appended_at)
+            select v_partition, r.producer_id, r.epoch, r.first_sequence, r.event_count,
+                   v_base + sum(r.event_count) over (order by r.run) - r.event_count, v_appended_at
+            from unnest(p_runs[v_first:v_last]) with ordinality
+                 as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run);
+        end if;
+
+        while p_rows[v_place].partition_id = v_partition loop
+            if v_locked then
+                v_row := p_rows[v_place];
+                insert into event_batch (
+                    partition_id, base_offset, event_count, size_bytes, events_before, bytes_before, organization_id,
+                    appended_at, crc, ids, types, keys, times, content_types, headers, payloads,
+                    run_producers, run_epochs, run_first_sequences, run_counts
+                ) values (
+                    v_partition, v_next, v_row.event_count, v_row.size_bytes, v_events, v_bytes, v_head.organization_id,
+                    v_appended_at, v_row.crc, v_row.ids, v_row.types, v_row.keys, v_row.times, v_row.content_types,
+                    v_row.headers, v_row.payloads,
+                    v_row.run_producers, v_row.run_epochs, v_row.run_first_sequences, v_row.run_counts
+                );
+                v_next := v_next + v_row.event_count;
+                v_events := v_events + v_row.event_count;
+                v_bytes := v_bytes + v_row.size_bytes;
+            end if;
+            v_place := v_place + 1;
+        end loop;
+        -- Offsets rest on it: what producers are told, and what stands in the log, must be the same events.
+        if v_locked and v_next - v_base <> v_check.event_count then
+            raise exception 'rows and runs of a partition must have the same events';
+        end if;
+        v_first := v_last + 1;
     end loop;
-
-    insert into producer_run (partition_id, producer_id, epoch, first_sequence, event_count, base_offset, appended_at)
-    select r.partition_id, r.producer_id, r.epoch, r.first_sequence, r.event_count,
-           d.base + sum(r.event_count) over (partition by r.partition_id order by r.run) - r.event_count,
-           d.appended_at
-    from unnest(v_done, v_bases, v_times) as d(partition_id, base, appended_at)
-    join unnest(p_runs) with ordinality
-         as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run)
-      on r.partition_id = d.partition_id;
+    if v_place <= cardinality(p_rows) then
+        raise exception 'rows must stand in the order of the runs';
+    end if;
 end
 $$;
