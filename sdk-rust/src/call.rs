@@ -26,8 +26,15 @@ pub(crate) fn is_elsewhere(error: &Error) -> bool {
 
 /// True when the same call may succeed later.
 pub(crate) fn is_transient(error: &Error) -> bool {
-    let final_reasons =
-        [reason::SERVER_SPEAKS_PLAINTEXT, reason::SERVER_SPEAKS_TLS, reason::NOT_A_BROKER, reason::TLS_FAILED];
+    let final_reasons = [
+        reason::SERVER_SPEAKS_PLAINTEXT,
+        reason::SERVER_SPEAKS_TLS,
+        reason::NOT_A_BROKER,
+        reason::TLS_FAILED,
+        reason::CERTIFICATE_NOT_TRUSTED,
+        reason::CERTIFICATE_FOR_ANOTHER_HOST,
+        reason::CERTIFICATE_EXPIRED,
+    ];
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Aborted) && !final_reasons.contains(&error.reason())
 }
 

@@ -36,7 +36,13 @@ pub mod reason {
     pub const SERVER_SPEAKS_TLS: &str = "SERVER_SPEAKS_TLS";
     /// What listens there is not a gRPC server.
     pub const NOT_A_BROKER: &str = "NOT_A_BROKER";
-    /// The TLS handshake failed, for example because the certificate is for another name or has expired.
+    /// The server's certificate is from an authority that the client does not trust: use `ca_certificate_pem`.
+    pub const CERTIFICATE_NOT_TRUSTED: &str = "CERTIFICATE_NOT_TRUSTED";
+    /// The server's certificate is for another name than the connection string has.
+    pub const CERTIFICATE_FOR_ANOTHER_HOST: &str = "CERTIFICATE_FOR_ANOTHER_HOST";
+    /// The server's certificate has expired, or is not valid yet.
+    pub const CERTIFICATE_EXPIRED: &str = "CERTIFICATE_EXPIRED";
+    /// The TLS handshake failed for another reason.
     pub const TLS_FAILED: &str = "TLS_FAILED";
     /// The call took longer than its timeout, or an event longer than its delivery timeout.
     pub const TIMED_OUT: &str = "TIMED_OUT";

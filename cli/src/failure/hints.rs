@@ -9,6 +9,8 @@ pub(super) fn of_client(reason: &str) -> Option<&'static str> {
         "HOST_NOT_FOUND" => "check the host in --url or EVENTFLOW_URL",
         "SERVER_SPEAKS_PLAINTEXT" => "add `?tls=off` to the URL",
         "SERVER_SPEAKS_TLS" => "add `?tls=on` to the URL",
+        "CERTIFICATE_NOT_TRUSTED" => "set SSL_CERT_FILE to the file with the authority's certificate",
+        "CERTIFICATE_FOR_ANOTHER_HOST" => "put a name that the certificate holds into the URL",
         "NOT_A_BROKER" => "the URL names the gRPC port, 50051 unless configured otherwise",
         "UNAUTHENTICATED" => {
             "set EVENTFLOW_API_KEY, use --api-key-file, or choose a context; `eventflow admin key create` makes a key"

@@ -1,7 +1,6 @@
 //! One attempt to connect to one host: look up, connect, shake hands, hear the server's first byte.
 
 use std::{
-    error::Error as StdError,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -10,16 +9,18 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use rand::seq::SliceRandom;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::{
+    faults::{closed, handshake_failed, innermost, mismatch, not_found, refused, timed_out},
     sniff::{Heard, Sniffed},
     transport::Transport,
 };
 use crate::{
     connection_string::Host,
-    error::{Error, ErrorKind, Result, reason},
+    error::{Error, Result},
     options::ClientOptions,
 };
 
@@ -80,10 +81,7 @@ async fn greeted(host: &Host, options: &ClientOptions, mut heard: watch::Receive
     let heard = *heard.borrow();
     match (heard, options.target.tls()) {
         (Heard::Http2, false) | (Heard::Tls, true) => Ok(()),
-        _ => Err(mismatch(host, heard, options.target.tls()).unwrap_or_else(|| {
-            let message = format!("`{host}` closed the connection without a word; is it an EventFlow broker?");
-            Error::new(ErrorKind::Unavailable, reason::CONNECTION_LOST, message)
-        })),
+        _ => Err(mismatch(host, heard, options.target.tls()).unwrap_or_else(|| closed(host))),
     }
 }
 
@@ -106,68 +104,11 @@ fn endpoint(host: &Host, options: &ClientOptions) -> Result<Endpoint> {
     }
     let mut tls = ClientTlsConfig::new().with_enabled_roots().domain_name(host.name.clone());
     if let Some(pem) = &options.ca_certificate_pem {
+        // One that is ignored would be missed at the handshake, and then the server would be blamed.
+        if CertificateDer::pem_slice_iter(pem).next().is_none_or(|first| first.is_err()) {
+            return Err(Error::invalid_options("`ca_certificate_pem` holds no certificate in PEM form"));
+        }
         tls = tls.ca_certificate(Certificate::from_pem(pem));
     }
     endpoint.tls_config(tls).map_err(bad)
-}
-
-fn not_found(host: &Host) -> Error {
-    let message = format!("`{}` has no address; check the name in the connection string", host.name);
-    Error::new(ErrorKind::Unavailable, reason::HOST_NOT_FOUND, message)
-}
-
-fn refused(host: &Host, address: SocketAddr, error: io::Error) -> Error {
-    let message = format!("`{host}` ({address}) cannot be reached: {error}; is a broker running there?");
-    Error::new(ErrorKind::Unavailable, reason::CONNECTION_REFUSED, message).with_source(error)
-}
-
-fn timed_out(host: &Host) -> Error {
-    Error::new(ErrorKind::Unavailable, reason::CONNECTION_TIMED_OUT, format!("`{host}` did not answer in time"))
-}
-
-fn mismatch(host: &Host, heard: Heard, tls: bool) -> Option<Error> {
-    let (reason, message) = match (heard, tls) {
-        (Heard::Http2 | Heard::SomethingElse, true) => (
-            reason::SERVER_SPEAKS_PLAINTEXT,
-            format!("`{host}` speaks plaintext, and the client TLS; add `?tls=off` to the connection string"),
-        ),
-        (Heard::Tls, false) => (
-            reason::SERVER_SPEAKS_TLS,
-            format!("`{host}` speaks TLS, and the client plaintext; add `?tls=on` to the connection string"),
-        ),
-        (Heard::SomethingElse, false) => (
-            reason::NOT_A_BROKER,
-            format!("what listens on `{host}` is not a gRPC server; check the port (brokers use 50051)"),
-        ),
-        _ => return None,
-    };
-    Some(Error::new(ErrorKind::Unavailable, reason, message))
-}
-
-fn handshake_failed(host: &Host, options: &ClientOptions, heard: Heard, error: tonic::transport::Error) -> Error {
-    let tls = options.target.tls();
-    if let Some(error) = mismatch(host, heard, tls) {
-        return error;
-    }
-    let cause = innermost(&error);
-    let (reason, message) = match (tls, heard) {
-        // A plaintext server hangs up on a TLS greeting without a word.
-        (true, Heard::Nothing) => (
-            reason::SERVER_SPEAKS_PLAINTEXT,
-            format!(
-                "`{host}` hung up on the TLS handshake; if it speaks plaintext, add `?tls=off` to the connection string"
-            ),
-        ),
-        (true, _) => (reason::TLS_FAILED, format!("the TLS handshake with `{host}` failed: {cause}")),
-        (false, _) => (reason::CONNECTION_LOST, format!("the connection to `{host}` failed: {cause}")),
-    };
-    Error::new(ErrorKind::Unavailable, reason, message).with_source(error)
-}
-
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -9,6 +9,7 @@
 //! every call on it fails, and only this room decides where to go.
 
 mod dial;
+mod faults;
 mod sniff;
 mod transport;
 

@@ -5,3 +5,4 @@ mod consumer;
 mod fake;
 mod producer;
 mod reader;
+mod tls;
