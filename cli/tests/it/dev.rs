@@ -10,14 +10,14 @@ use eventflow_testkit::{Process, Signal, free_ports};
 use crate::support::{Ended, Home, mode};
 
 /// A running `dev` in the home's own directory.
-struct Dev {
+pub struct Dev {
     process: Process,
-    listen: String,
+    pub listen: String,
     http: String,
 }
 
 impl Dev {
-    async fn start(home: &Home) -> Self {
+    pub async fn start(home: &Home) -> Self {
         let [grpc, http]: [u16; 2] = free_ports();
         let (listen, http) = (format!("127.0.0.1:{grpc}"), format!("127.0.0.1:{http}"));
         let mut process = Process::start(home.command(&arguments(home, &listen, &http)));
@@ -26,7 +26,7 @@ impl Dev {
         Self { process, listen, http }
     }
 
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.process.signal(Signal::INT);
         let status = self.process.wait().await;
         assert!(status.success(), "{status}: {:?}", self.process.lines());
@@ -59,10 +59,10 @@ async fn the_first_five_minutes_and_a_second_start() {
     assert_eq!(mode(&home.path("dev/dev.env")), 0o600);
     let env = fs::read_to_string(home.path("dev/dev.env")).unwrap();
 
-    let first = ok(home.run(&["publish", "hello", "first event", "--key", "k"]));
-    assert!(first.starts_with("hello/") && first.contains(" @ offset 0  ") && first.ends_with(" ms\n"), "{first}");
-    let read = ok(home.run(&["consume", "hello", "--exit", "--format", "%k %o %v"]));
-    assert_eq!(read, "k 0 first event\n");
+    let first = ok(home.run(&["publish", "hello", "first event"]));
+    assert!(first.starts_with("hello/0 @ offset 0  ") && first.ends_with(" ms\n"), "{first}");
+    let read = ok(home.run(&["consume", "hello", "--exit", "--format", "%p %o %v"]));
+    assert_eq!(read, "0 0 first event\n");
 
     let missing = home.run(&["consume", "helo", "--exit"]);
     assert_eq!(missing.code, 3, "{missing:?}");

@@ -5,6 +5,7 @@
 mod contexts;
 mod demo;
 mod dev;
+mod grpcurl;
 mod offline;
 mod serve;
 mod support;

@@ -84,12 +84,16 @@ impl ProducerBuilder {
     /// `STREAM_NOT_FOUND`, `INVALID_OPTIONS`, or why no broker answers.
     pub async fn build(self) -> Result<Producer> {
         self.check()?;
-        let routing = match routing(&self.client, &self.stream).await {
+        let (routing, first_partition) = match routing(&self.client, &self.stream).await {
+            // A stream that is only now made begins at its first partition.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 knock(&self.client, &self.stream).await.map_err(|_| error)?;
-                routing(&self.client, &self.stream).await?
+                (routing(&self.client, &self.stream).await?, 0)
             }
-            routing => routing?,
+            routing => {
+                let routing = routing?;
+                (routing, rand::random_range(0..routing.partitions.max(1)))
+            }
         };
         let sizes = Sizes {
             batch_events: self.batch_events,
@@ -100,7 +104,7 @@ impl ProducerBuilder {
             stream: self.stream.into(),
             sizes,
             max_event_bytes: routing.max_event_bytes,
-            intake: Mutex::new(Intake::new(routing, sizes)),
+            intake: Mutex::new(Intake::new(routing, sizes, first_partition)),
             memory: Semaphore::new(self.memory_bytes),
             wake: Notify::new(),
             settled: Notify::new(),

@@ -91,12 +91,13 @@ struct Open {
 }
 
 impl Intake {
-    pub(super) fn new(routing: Routing, sizes: Sizes) -> Self {
+    /// `first_partition` takes the first events without a key.
+    pub(super) fn new(routing: Routing, sizes: Sizes, first_partition: u32) -> Self {
         let mut intake = Self {
             routing,
             sizes,
             partitions: Vec::new(),
-            sticky: rand::random_range(0..routing.partitions.max(1)),
+            sticky: first_partition,
             next_serial: 0,
             ready: Vec::new(),
             outstanding: BTreeMap::new(),
