@@ -1,6 +1,6 @@
 //! The play itself: stream and groups, members on both brokers, everything published, everything seen, lag gone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use eventflow::{Client, GroupSpec, Position, StreamSpec};
 use tokio::task::JoinSet;
@@ -18,6 +18,10 @@ use crate::failure::{Exit, Failure, Result};
 
 pub(super) const STREAM: &str = "earthquakes";
 const PARTITIONS: u32 = 8;
+
+/// How long after the last receipt the groups may take to see everything: several times what a dead broker's lease takes
+/// to run out.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// Who follows, and through which broker.
 const MEMBERS: [(&str, &str, Preferred); 4] = [
@@ -80,7 +84,11 @@ async fn run(
     let published = publish::publish(producer, catalogue.events(), rate, stage, board).await?;
     board.step("waiting until both groups have seen everything");
     let [one, other] = groups;
-    tokio::join!(one.complete(), other.complete());
+    let complete = async { tokio::join!(one.complete(), other.complete()) };
+    if tokio::time::timeout(LONGEST_WAIT, complete).await.is_err() {
+        // The verdict says what is missing.
+        board.tell(format!("{} s later, events are still missing", LONGEST_WAIT.as_secs()));
+    }
     Ok(published)
 }
 

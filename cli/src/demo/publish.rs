@@ -1,7 +1,7 @@
 //! The producer: every row once, paced, through one idempotent producer, with the broker that serves it killed half-way.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -22,8 +22,8 @@ const RECEIPTS: usize = 8_192;
 pub(super) struct Published {
     /// Receipts.
     pub(super) receipts: usize,
-    /// Where the events stand.
-    pub(super) places: HashSet<(u32, i64)>,
+    /// Partition and offset of a receipt, and the row that it is for.
+    pub(super) places: HashMap<(u32, i64), usize>,
     /// Events whose first acknowledgement was lost, and that were found in the log.
     pub(super) found_again: usize,
     /// From the kill to the next receipt.
@@ -89,9 +89,10 @@ async fn settle(
     let mut published = Published::default();
     while let Some(receipt) = receipts.recv().await {
         let appended = receipt.await?;
+        // Receipts come in the order of the rows.
+        published.places.insert((appended.partition, appended.offset), published.receipts);
         published.receipts += 1;
         published.found_again += usize::from(appended.duplicate);
-        published.places.insert((appended.partition, appended.offset));
         board.set(Counter::Acknowledged, published.receipts);
         if published.interruption.is_none()
             && let Some(killed) = *killed.borrow()

@@ -3,17 +3,19 @@
 //! The members of a group share it, as they would share a database: an event is new when its (partition, offset) is, whoever
 //! brings it. Order is judged at first sight, because a repeat is by nature late.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::quake::Quake;
 
-/// Examples of broken order that are kept for the report.
+/// Examples of what is wrong that are kept for the report.
 const EXAMPLES: usize = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    seen: HashSet<(u32, i64)>,
+    /// Partition and offset, and the row that stood there.
+    seen: HashMap<(u32, i64), usize>,
     again: u64,
+    changed: Vec<String>,
     /// The last row of each network.
     rows: HashMap<String, usize>,
     disorder: Vec<String>,
@@ -32,10 +34,15 @@ pub(super) struct Network {
 impl Tally {
     /// Takes an event; true when it is new.
     pub(super) fn take(&mut self, at: (u32, i64), row: usize, quake: Quake) -> bool {
-        if !self.seen.insert(at) {
+        let (partition, offset) = at;
+        if let Some(before) = self.seen.get(&at) {
             self.again += 1;
+            if *before != row && self.changed.len() < EXAMPLES {
+                self.changed.push(format!("{partition}/{offset} was row {before}, and row {row} when it came again"));
+            }
             return false;
         }
+        self.seen.insert(at, row);
         self.check_order(at, row, &quake.network);
         if quake.is_strong() {
             self.strong.push(quake.clone());
@@ -70,8 +77,13 @@ impl Tally {
         self.again
     }
 
-    pub(super) fn seen(&self) -> &HashSet<(u32, i64)> {
+    pub(super) fn seen(&self) -> &HashMap<(u32, i64), usize> {
         &self.seen
+    }
+
+    /// Examples of offsets at which two different events came.
+    pub(super) fn changed(&self) -> &[String] {
+        &self.changed
     }
 
     /// Examples of events of one network that came in another order than they were published in.
@@ -82,7 +94,7 @@ impl Tally {
     /// Partitions whose offsets are not 0, 1, 2, … without a hole.
     pub(super) fn gaps(&self) -> Vec<String> {
         let mut partitions: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
-        for (partition, offset) in &self.seen {
+        for (partition, offset) in self.seen.keys() {
             let (events, last) = partitions.entry(*partition).or_insert((0, -1));
             *events += 1;
             *last = (*last).max(*offset);
@@ -130,9 +142,17 @@ mod tests {
         assert!(tally.take((0, 1), 5, quake("us", 7.0, "b")));
         assert!(!tally.take((0, 0), 0, quake("us", 6.1, "a")));
         assert_eq!((tally.distinct(), tally.again(), tally.strong().len()), (2, 1, 2));
-        assert!(tally.disorder().is_empty() && tally.gaps().is_empty());
+        assert!(tally.disorder().is_empty() && tally.gaps().is_empty() && tally.changed().is_empty());
         let network = &tally.networks()["us"];
         assert_eq!((network.events, network.strongest.magnitude, network.latest.as_str()), (2, 7.0, "b"));
+    }
+
+    #[test]
+    fn a_repeat_that_is_another_event_is_found() {
+        let mut tally = Tally::default();
+        tally.take((0, 0), 0, quake("us", 1.0, "a"));
+        tally.take((0, 0), 1, quake("us", 1.0, "b"));
+        assert_eq!(tally.changed(), ["0/0 was row 0, and row 1 when it came again"]);
     }
 
     #[test]

@@ -101,12 +101,19 @@ impl Verdict {
 
     fn objections(&self, tally: &Tally, total: usize) -> Vec<String> {
         let mut objections = tally.gaps();
+        objections.extend_from_slice(tally.changed());
         if tally.distinct() != total {
             objections.push(format!("{} instead of {}", number(tally.distinct()), number(total)));
         }
-        let phantoms = tally.seen().difference(&self.published.places).count();
+        let receipts = &self.published.places;
+        let phantoms = tally.seen().keys().filter(|place| !receipts.contains_key(place)).count();
         if phantoms > 0 {
             objections.push(format!("{} events that no receipt speaks of", number(phantoms)));
+        }
+        let elsewhere = receipts.iter().filter(|(place, row)| tally.seen().get(place).is_some_and(|seen| seen != *row));
+        match elsewhere.count() {
+            0 => {}
+            events => objections.push(format!("{} events are not where their receipts say", number(events))),
         }
         objections
     }
@@ -125,5 +132,105 @@ impl Verdict {
             text.push_str(&format!("\n  The producer's next receipt came {} after the kill.", span(interruption)));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, fs, sync::Arc};
+
+    use super::*;
+    use crate::demo::{
+        board::{Board, Counter},
+        quake::Quake,
+    };
+
+    /// A delivery: partition, offset, row.
+    type Delivery = (u32, i64, usize);
+
+    /// Network and magnitude of each row; `a` goes to partition 0, `b` to partition 1.
+    const ROWS: [(&str, f64); 6] = [("a", 6.5), ("b", 1.0), ("a", 2.0), ("b", 7.0), ("a", 3.0), ("b", 4.0)];
+    const GOOD: [Delivery; 6] = [(0, 0, 0), (1, 0, 1), (0, 1, 2), (1, 1, 3), (0, 2, 4), (1, 2, 5)];
+
+    fn catalogue() -> Catalogue {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("quakes.csv");
+        let rows = ROWS.map(|(network, magnitude)| format!("2026/01/01 00:00:00.00,0,0,{magnitude},{network}\n"));
+        fs::write(&path, format!("DateTime,Latitude,Longitude,Magnitude,Source\n{}", rows.concat())).unwrap();
+        Catalogue::read(&path).unwrap()
+    }
+
+    /// What speaks against a run in which both groups saw this; empty when all holds.
+    fn objections(seen: &[Delivery], receipts: &[Delivery], lag: i64) -> String {
+        let board = Arc::new(Board::new(ROWS.len()));
+        let group = |name, counter, seen: &[Delivery]| {
+            let group = Group::new(name, counter, ROWS.len(), &board);
+            for (partition, offset, row) in seen {
+                let (network, magnitude) = ROWS[*row];
+                let time = "2026/01/01 00:00:00.00".to_owned();
+                let quake = Quake { time, latitude: 0.0, longitude: 0.0, magnitude, network: network.to_owned() };
+                group.tally().take((*partition, *offset), *row, quake);
+            }
+            group
+        };
+        let places: HashMap<_, _> =
+            receipts.iter().map(|(partition, offset, row)| ((*partition, *offset), *row)).collect();
+        let verdict = Verdict {
+            published: Published { receipts: receipts.len(), places, ..Published::default() },
+            statistics: group("one", Counter::Statistics, seen),
+            strong: group("other", Counter::StrongQuakes, seen),
+            lag: vec![("one", lag), ("other", 0)],
+        };
+        let (one, other) = (verdict.statistics.tally(), verdict.strong.tally());
+        let checks = verdict.checks(&catalogue(), &one, &other);
+        let found = checks.iter().flat_map(|check| &check.objections);
+        found.cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    fn with(change: impl FnOnce(&mut Vec<Delivery>)) -> Vec<Delivery> {
+        let mut deliveries = GOOD.to_vec();
+        change(&mut deliveries);
+        deliveries
+    }
+
+    #[test]
+    fn a_good_history_holds_and_repeats_are_no_objection() {
+        assert_eq!(objections(&GOOD, &GOOD, 0), "");
+        assert_eq!(objections(&with(|seen| seen.extend([(0, 1, 2), (0, 2, 4), (1, 0, 1)])), &GOOD, 0), "");
+    }
+
+    #[test]
+    fn every_wrong_delivery_is_an_objection() {
+        for (wrong, named) in [
+            (with(|seen| seen.retain(|delivery| delivery.2 != 2)), "partition 0: 2 events up to offset 2"),
+            (with(|seen| seen.truncate(5)), "5 instead of 6"),
+            (with(|seen| seen.swap(0, 2)), "a: row 0 came after row 2, at 0/0"),
+            (with(|seen| seen.push((0, 3, 4))), "1 events that no receipt speaks of"),
+            (with(|seen| seen.push((0, 3, 4))), "a: row 4 came after row 4, at 0/3"),
+            (with(|seen| seen[4].2 = 2), "1 events are not where their receipts say"),
+            (with(|seen| seen.push((0, 1, 4))), "0/1 was row 2, and row 4 when it came again"),
+            (with(|seen| seen[3].2 = 1), "1 instead of 2"),
+        ] {
+            let found = objections(&wrong, &GOOD, 0);
+            assert!(found.lines().any(|line| line == named), "{named} is not among:\n{found}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_receipt_is_an_objection() {
+        for (wrong, named) in [
+            (with(|receipts| receipts.truncate(5)), "5 instead of 6"),
+            (with(|receipts| receipts[5] = (1, 1, 5)), "5 instead of 6"),
+            (with(|receipts| receipts[5].1 = 3), "1 events that no receipt speaks of"),
+            (with(|receipts| (receipts[0].2, receipts[2].2) = (2, 0)), "2 events are not where their receipts say"),
+        ] {
+            let found = objections(&GOOD, &wrong, 0);
+            assert!(found.lines().any(|line| line == named), "{named} is not among:\n{found}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_behind_is_an_objection() {
+        assert_eq!(objections(&GOOD, &GOOD, 3), "`one` is 3 events behind");
     }
 }
