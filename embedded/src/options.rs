@@ -54,7 +54,6 @@ impl Settings {
     #[must_use]
     pub fn durable() -> Self {
         Settings(BTreeMap::new())
-            .set("default_toast_compression", "lz4")
             .set("log_checkpoints", "off")
             .set("log_line_prefix", "%m [%p] ")
             .set("logging_collector", "off")

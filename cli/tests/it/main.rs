@@ -5,7 +5,9 @@
 mod contexts;
 mod demo;
 mod dev;
+mod events;
 mod grpcurl;
 mod offline;
 mod serve;
+mod start;
 mod support;

@@ -13,7 +13,10 @@ async fn a_database_is_migrated_served_and_looked_at() {
         arguments.extend(["--database-url", &url]);
         home.run(&arguments)
     };
-    let early = home.run(&["serve", "--set", &format!("database.url={url}"), "--allow-unsafe-durability"]);
+    let set = [&format!("database.url={url}"), "server.listen=127.0.0.1:0", "http.listen=127.0.0.1:0"];
+    let mut arguments = vec!["serve", "--allow-unsafe-durability"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    let early = home.run(&arguments);
     assert_eq!(early.code, 6, "{early:?}");
     assert!(early.err.contains("run `eventflow migrate`"), "{}", early.err);
 
