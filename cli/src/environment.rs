@@ -12,6 +12,11 @@ pub fn path() -> Option<OsString> {
     variable("PATH")
 }
 
+/// Where Postgres' programs are, when they are not where packages put them.
+pub fn postgres_bin() -> Option<PathBuf> {
+    variable("EVENTFLOW_POSTGRES_BIN").map(PathBuf::from)
+}
+
 /// Where sockets of this user may lie.
 pub fn runtime_dir() -> Option<PathBuf> {
     variable("XDG_RUNTIME_DIR").map(PathBuf::from)

@@ -71,7 +71,8 @@ impl Server {
 
 /// Options of a cluster that belongs to tests: guarded without a `main` of ours.
 pub(crate) fn options(dir: &Path, settings: Settings) -> Options {
-    let search = Search::default().path(std::env::var_os("PATH"));
+    let programs = std::env::var_os("EVENTFLOW_POSTGRES_BIN").map(PathBuf::from);
+    let search = Search::default().path(std::env::var_os("PATH")).override_dir(programs);
     let mut options = Options::new(dir, search);
     options.guard = Guard::Setpriv;
     options.settings = settings;

@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Events a second
     #[arg(long, default_value_t = 3_500.0, value_name = "NUMBER")]
     rate: f64,
-    /// Directory with Postgres' programs, when it is not found by itself
+    /// Directory with Postgres' programs, when it is not found by itself [env: EVENTFLOW_POSTGRES_BIN]
     #[arg(long, value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
 }

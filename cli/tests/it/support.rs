@@ -46,7 +46,8 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eventflow"));
         command.args(arguments);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("EVENTFLOW_") {
+            // Where Postgres is belongs to the machine.
+            if name.to_string_lossy().starts_with("EVENTFLOW_") && name != "EVENTFLOW_POSTGRES_BIN" {
                 command.env_remove(name);
             }
         }

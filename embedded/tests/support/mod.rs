@@ -26,7 +26,8 @@ pub fn options(dir: &Path) -> Options {
 }
 
 pub fn search() -> Search {
-    Search::default().path(std::env::var_os("PATH"))
+    let programs = std::env::var_os("EVENTFLOW_POSTGRES_BIN").map(Into::into);
+    Search::default().path(std::env::var_os("PATH")).override_dir(programs)
 }
 
 pub fn query(connection: &Connection, sql: &str) -> Result<String, String> {

@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Address of the port with /livez, /readyz and /metrics [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// Directory with Postgres' programs, when it is not found by itself
+    /// Directory with Postgres' programs, when it is not found by itself [env: EVENTFLOW_POSTGRES_BIN]
     #[arg(long, value_name = "DIR")]
     postgres_bin: Option<PathBuf>,
     /// Another setting of the broker

@@ -25,6 +25,7 @@ pub struct Postgres {
 impl Postgres {
     /// Finds the programs, takes the directory, and makes the data unless it is there already.
     pub async fn prepare(dir: &Path, programs: Option<PathBuf>) -> Result<Self> {
+        let programs = programs.or_else(environment::postgres_bin);
         let search = Search::default().path(environment::path()).override_dir(programs);
         let mut options = Options::new(dir, search);
         options.runtime_dir = environment::runtime_dir();
