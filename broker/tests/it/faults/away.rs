@@ -89,21 +89,25 @@ async fn postgres_may_be_away_for_longer_than_a_lease_and_everybody_goes_on() {
     assert_eq!(acknowledged.len(), 400);
     assert!(acknowledged.is_sorted_by_key(|(offset, _)| *offset));
 
-    let statistics = v1::GetStreamStatisticsRequest { name: "orders".into() };
-    let statistics = here.streams.get_stream_statistics(statistics).await.expect("statistics").into_inner();
-    let heads: BTreeMap<u32, i64> =
-        statistics.partitions.iter().map(|partition| (partition.partition, partition.head)).collect();
+    let heads = heads(&mut here).await;
     for (member, leases) in members.iter_mut().zip(&leases) {
         within("the member to catch up", catch_up(member, &heads)).await;
-        let epochs = |leases: &mut dyn Iterator<Item = &v1::AssignedPartition>| {
-            leases.map(|lease| (lease.partition, lease.lease_epoch)).collect::<Vec<_>>()
-        };
-        assert_eq!(epochs(&mut member.held.values()), epochs(&mut leases.iter()), "the leases were kept");
+        assert_eq!(epochs(member.held.values()), epochs(leases), "the leases were kept");
     }
     for name in ["billing", "application"] {
         let lag = here.groups.get_lag(v1::GetLagRequest { name: name.into() }).await.expect("a lag").into_inner();
         assert_eq!(lag.lag_events, 0, "{name}");
     }
+}
+
+async fn heads(clients: &mut Clients) -> BTreeMap<u32, i64> {
+    let statistics = v1::GetStreamStatisticsRequest { name: "orders".into() };
+    let statistics = clients.streams.get_stream_statistics(statistics).await.expect("statistics").into_inner();
+    statistics.partitions.iter().map(|partition| (partition.partition, partition.head)).collect()
+}
+
+fn epochs<'a>(leases: impl IntoIterator<Item = &'a v1::AssignedPartition>) -> Vec<(u32, u64)> {
+    leases.into_iter().map(|lease| (lease.partition, lease.lease_epoch)).collect()
 }
 
 /// Up to where a partition was delivered: what lies in the member's stream is taken out until nothing comes for a moment.

@@ -172,18 +172,22 @@ async fn what_a_standby_that_was_behind_has_lost_is_told_and_no_offset_is_used_a
         assert_eq!(texts, ["f", "c", "d", "e"]);
         assert_eq!(member.commit(0, EPOCH_1 + 4).await.committed_offset, Some(EPOCH_1 + 4));
     }
-    // A session that the new primary has never heard of ends with a reason, and its member comes back.
+    comes_back(&clients, lost).await;
+    let status = end_of(beyond).await;
+    assert_eq!(reason(&status), "LOG_TRUNCATED");
+    assert!(format!("{status:?}").contains("resume at offset 2"), "{status:?}");
+    let (again, _) = read(&clients, 2, 4).await;
+    assert_eq!(again[0], (EPOCH_1, "f".into()));
+}
+
+/// A session that the new primary has never heard of ends with a reason, and its member comes back.
+async fn comes_back(clients: &Clients, mut lost: Member) {
     let status = loop {
         if let Err(status) = lost.next().await {
             break status;
         }
     };
     assert_eq!(reason(&status), "LOG_TRUNCATED");
-    let mut back = Member::join(&clients, "late", "three").await.expect("joined");
+    let mut back = Member::join(clients, "late", "three").await.expect("joined");
     assert_eq!(back.texts(6).await.last().map(|(_, offset, _)| *offset), Some(EPOCH_1 + 3));
-    let status = end_of(beyond).await;
-    assert_eq!(reason(&status), "LOG_TRUNCATED");
-    assert!(format!("{status:?}").contains("resume at offset 2"), "{status:?}");
-    let (again, _) = read(&clients, 2, 4).await;
-    assert_eq!(again[0], (EPOCH_1, "f".into()));
 }

@@ -97,12 +97,16 @@ async fn a_broker_paused_past_its_lease_delivers_nothing_more_and_its_late_commi
     }
     assert_eq!(committed(&ground).await, [3, 3, 3, 3]);
 
-    // The same process is a broker like any other again.
-    let mut back = Member::join(&there, "billing", "late").await.expect("joined");
+    goes_on_like_any_other(&mut there, &mut other).await;
+}
+
+/// The same process is a broker like any other again.
+async fn goes_on_like_any_other(there: &mut Clients, other: &mut Member) {
+    let mut back = Member::join(there, "billing", "late").await.expect("joined");
     assert!(!back.session.reattached);
     other.texts(1).await;
     other.commit(0, 4).await;
-    share(&mut other, &mut back, 2).await;
+    share(other, &mut back, 2).await;
     for partition in 0..4 {
         there.publish("orders", partition, &["e"]).await;
     }
