@@ -50,6 +50,8 @@ pub mod reason {
     pub const CLOSED: &str = "CLOSED";
     /// An event is over a limit that the client knows; it was not sent.
     pub const EVENT_TOO_LARGE: &str = "EVENT_TOO_LARGE";
+    /// An event names a partition that its stream does not have; it was not sent.
+    pub const PARTITION_OUT_OF_RANGE: &str = "PARTITION_OUT_OF_RANGE";
     /// The producer's memory is full.
     pub const PRODUCER_MEMORY_FULL: &str = "PRODUCER_MEMORY_FULL";
     /// The consumer does not hold the partition (any more), so the position cannot be committed.

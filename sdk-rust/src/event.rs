@@ -25,6 +25,8 @@ pub struct Event {
     pub(crate) content_type: String,
     pub(crate) time: Option<SystemTime>,
     pub(crate) payload: Bytes,
+    /// Where the producer wants it; not part of what is kept.
+    pub(crate) partition: Option<u32>,
 }
 
 /// A name and a value beside an event.
@@ -74,6 +76,14 @@ impl Event {
     #[must_use]
     pub fn with_time(mut self, time: SystemTime) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// Names the partition, 0-based, instead of leaving the choice to the key. A partition that the producer does not know is
+    /// refused when the event is sent: `PARTITION_OUT_OF_RANGE`.
+    #[must_use]
+    pub fn with_partition(mut self, partition: u32) -> Self {
+        self.partition = Some(partition);
         self
     }
 

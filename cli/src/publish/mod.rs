@@ -48,6 +48,9 @@ pub struct Fields {
     /// Key of every event; it chooses the partition
     #[arg(long, short = 'k')]
     key: Option<String>,
+    /// Partition of every event, instead of the one that its key chooses
+    #[arg(long, short = 'p', value_name = "NUMBER")]
+    partition: Option<u32>,
     /// Type of every event, such as order.paid
     #[arg(long = "type", short = 't', value_name = "TYPE")]
     event_type: Option<String>,
@@ -102,6 +105,9 @@ impl Fields {
         let mut event = Event::new(payload);
         if let Some(key) = &self.key {
             event = event.with_key(key);
+        }
+        if let Some(partition) = self.partition {
+            event = event.with_partition(partition);
         }
         if let Some(event_type) = &self.event_type {
             event = event.with_type(event_type);

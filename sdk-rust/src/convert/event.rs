@@ -32,5 +32,6 @@ pub(crate) fn event_from_wire(event: v1::Event) -> Event {
             // The client asks for bytes, so a broker never sends this form.
             Some(Payload::Json(_)) | None => Bytes::new(),
         },
+        partition: None,
     }
 }

@@ -21,7 +21,7 @@ use super::{
     parcel::{Parcel, Span},
     receipt::{Outcome, Receipt},
 };
-use crate::error::{Error, Result};
+use crate::error::{Applied, Error, ErrorKind, Result, reason};
 
 /// Field of the events in `PublishRequest`.
 const EVENTS_TAG: u32 = 2;
@@ -88,6 +88,7 @@ struct Open {
     ends: Vec<u32>,
     outcome: Arc<Outcome>,
     deadline: Instant,
+    named: bool,
 }
 
 impl Intake {
@@ -108,18 +109,25 @@ impl Intake {
         intake
     }
 
-    /// Takes an event of `len` encoded bytes. Says whether the sender should be woken.
-    pub(super) fn push(&mut self, event: &v1::Event, len: usize) -> Result<(Receipt, bool)> {
+    /// Takes an event of `len` encoded bytes, for the partition that its sender named, or that its key chooses. Says whether the
+    /// sender should be woken.
+    pub(super) fn push(&mut self, event: &v1::Event, len: usize, named: Option<u32>) -> Result<(Receipt, bool)> {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        let partition = match &event.key {
-            Some(key) => partition_of_key(key.as_bytes(), self.routing.partitions),
-            None => self.sticky,
+        let partition = match (named, &event.key) {
+            (Some(named), _) if named >= self.routing.partitions => {
+                return Err(out_of_range(named, self.routing.partitions));
+            }
+            (Some(named), _) => named,
+            (None, Some(key)) => partition_of_key(key.as_bytes(), self.routing.partitions),
+            (None, None) => self.sticky,
         };
         let gathering = &mut self.partitions[partition as usize];
         let too_full = gathering.open.as_ref().is_some_and(|open| {
-            open.ends.len() >= self.sizes.batch_events || open.body.len() + len > self.sizes.batch_bytes
+            open.ends.len() >= self.sizes.batch_events
+                || open.body.len() + len > self.sizes.batch_bytes
+                || open.named != named.is_some()
         });
         if too_full {
             self.close(partition);
@@ -133,6 +141,7 @@ impl Intake {
                 ends: Vec::new(),
                 outcome: Outcome::new(serial),
                 deadline: Instant::now() + self.sizes.delivery_timeout,
+                named: named.is_some(),
             }
         });
         encode_key(EVENTS_TAG, WireType::LengthDelimited, &mut open.body);
@@ -169,6 +178,7 @@ impl Intake {
                 spans: vec![Span { outcome: open.outcome, first: 0, count }],
                 deadline: open.deadline,
                 gave_up: false,
+                named: open.named,
             });
             if partition == self.sticky {
                 self.sticky = (self.sticky + 1) % self.routing.partitions.max(1);
@@ -264,6 +274,12 @@ impl Intake {
         let open = |gathering: &Gathering| gathering.open.as_ref().is_none_or(|open| open.outcome.serial >= mark);
         closed && self.partitions.iter().all(open)
     }
+}
+
+/// The stream has no such partition.
+pub(super) fn out_of_range(partition: u32, partitions: u32) -> Error {
+    let message = format!("the event names partition {partition}, and the stream has {partitions}, counted from 0");
+    Error::new(ErrorKind::OutOfRange, reason::PARTITION_OUT_OF_RANGE, message).with_applied(Applied::No)
 }
 
 impl Gathering {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Shared,
+    intake::out_of_range,
     parcel::Parcel,
     reroute::reroute,
     sequencer::{Answer, Effect, Request, Sequencer},
@@ -120,9 +121,15 @@ impl Lanes {
         parcels.extend(intake.take_all());
         // What was sent stands before what had gathered, partition by partition.
         parcels.sort_by_key(|(partition, _)| *partition);
+        // A stream that was made anew may have fewer partitions than were named.
+        let gone = |(partition, parcel): &(u32, Parcel)| parcel.named && *partition >= routing.partitions;
+        let (gone, parcels): (Vec<_>, Vec<_>) = parcels.into_iter().partition(gone);
         intake.resume(routing, reroute(parcels, routing.partitions, shared.sizes));
         self.rerouting = false;
         self.work.extend(intake.take_ready());
+        drop(intake);
+        let failed = |(partition, parcel)| Effect::Failed(parcel, out_of_range(partition, routing.partitions));
+        settle(shared, gone.into_iter().map(failed).collect());
     }
 
     /// Fails everything.

@@ -123,6 +123,7 @@ impl Shared {
 /// An event that may be taken, and what it costs.
 struct Prepared {
     event: v1::Event,
+    partition: Option<u32>,
     len: usize,
     cost: u32,
 }
@@ -133,7 +134,9 @@ impl Producer {
     /// The event is on its way when this returns; the receipt tells where it stands once it is durable.
     ///
     /// # Errors
-    /// `EVENT_TOO_LARGE`, `INVALID_ARGUMENT` for an event that no broker would take; `PRODUCER_MEMORY_FULL` when nothing
+    /// `EVENT_TOO_LARGE`, `INVALID_ARGUMENT` for an event that no broker would take; `PARTITION_OUT_OF_RANGE` for a partition
+    /// that the stream does not have (the producer learns of added partitions with the next event that a broker refuses
+    /// because of them, so build another producer to use them at once); `PRODUCER_MEMORY_FULL` when nothing
     /// could be sent for the whole delivery timeout; `CLOSED`; `PRODUCER_FENCED`. Nothing was applied then.
     pub async fn send(&self, event: Event) -> Result<Receipt> {
         let shared = &self.0.shared;
@@ -170,15 +173,16 @@ impl Producer {
 
     fn prepare(&self, event: Event) -> Result<Prepared> {
         validate::validate(&event, self.0.shared.max_event_bytes)?;
+        let partition = event.partition;
         let event = event_to_wire(event);
         let len = event.encoded_len();
         let field = 1 + encoded_len_varint(len as u64) + len;
-        Ok(Prepared { event, len, cost: (field + EVENT_OVERHEAD) as u32 })
+        Ok(Prepared { event, partition, len, cost: (field + EVENT_OVERHEAD) as u32 })
     }
 
     fn push(&self, prepared: Prepared) -> Result<Receipt> {
         let shared = &self.0.shared;
-        let pushed = shared.intake().push(&prepared.event, prepared.len);
+        let pushed = shared.intake().push(&prepared.event, prepared.len, prepared.partition);
         match pushed {
             Ok((receipt, wake)) => {
                 if wake {

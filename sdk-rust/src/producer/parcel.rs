@@ -24,6 +24,8 @@ pub(super) struct Parcel {
     pub(super) deadline: Instant,
     /// The receipts have given up; the events keep their place all the same.
     pub(super) gave_up: bool,
+    /// Their senders named the partition, so that another routing does not move them.
+    pub(super) named: bool,
 }
 
 /// Consecutive events of one gathered batch.
@@ -92,6 +94,7 @@ impl Parcel {
             spans: split_spans(&mut self.spans, at as u32),
             deadline: self.deadline,
             gave_up: self.gave_up,
+            named: self.named,
         };
         (self, tail)
     }
@@ -159,6 +162,7 @@ pub(super) mod tests {
             spans: vec![Span { outcome: Outcome::new(serial), first: 0, count: events.len() as u32 }],
             deadline: Instant::now() + Duration::from_secs(120),
             gave_up: false,
+            named: false,
         }
     }
 

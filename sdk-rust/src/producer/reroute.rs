@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Routes parcels anew, given in the order of their partitions. Events that shared a partition and go the same way stay in
-/// order; events without a key stay where they are.
+/// order; events without a key, and those whose sender named the partition, stay where they are.
 pub(super) fn reroute(parcels: Vec<(u32, Parcel)>, partitions: u32, sizes: Sizes) -> Vec<VecDeque<Parcel>> {
     let mut targets: Vec<Target> = Vec::new();
     targets.resize_with(partitions as usize, Target::default);
@@ -23,6 +23,7 @@ pub(super) fn reroute(parcels: Vec<(u32, Parcel)>, partitions: u32, sizes: Sizes
                 let field = parcel.event(events);
                 events += 1;
                 let partition = match key_of(&field) {
+                    _ if parcel.named => partition,
                     Some(key) => partition_of_key(key.as_bytes(), partitions),
                     None => partition % partitions.max(1),
                 };
@@ -44,7 +45,7 @@ struct Target {
 impl Target {
     fn add(&mut self, from: &Parcel, field: &Bytes, span: &Span, index: u32, sizes: Sizes) {
         let fits = |last: &Parcel| {
-            last.gave_up == from.gave_up
+            (last.gave_up, last.named) == (from.gave_up, from.named)
                 && last.len() < sizes.batch_events
                 && self.body.len() + field.len() <= sizes.batch_bytes
         };
@@ -57,6 +58,7 @@ impl Target {
             spans: Vec::new(),
             deadline: from.deadline,
             gave_up: from.gave_up,
+            named: from.named,
         });
         self.body.extend_from_slice(field);
         last.ends.push(self.body.len() as u32);
@@ -104,7 +106,16 @@ mod tests {
             ends.push(body.len() as u32);
         }
         let spans = vec![Span { outcome: Outcome::new(serial), first: 0, count: keys.len() as u32 }];
-        Parcel { body: body.into(), ends, spans, deadline: Instant::now(), gave_up: false }
+        Parcel { body: body.into(), ends, spans, deadline: Instant::now(), gave_up: false, named: false }
+    }
+
+    #[test]
+    fn events_whose_partition_was_named_stay_there() {
+        let sizes = Sizes { batch_events: 9, batch_bytes: 1_000, delivery_timeout: Duration::from_secs(1) };
+        let named = Parcel { named: true, ..parcel(0, &["us", "a"]) };
+        let routed = reroute(vec![(3, parcel(1, &["a"])), (3, named)], 8, sizes);
+        let counts: Vec<(usize, bool)> = routed[3].iter().map(|parcel| (parcel.len(), parcel.named)).collect();
+        assert_eq!(counts, [(1, false), (2, true)]);
     }
 
     #[test]

@@ -107,6 +107,31 @@ async fn a_bad_event_fails_alone_and_the_others_keep_their_order() {
 }
 
 #[tokio::test]
+async fn an_event_whose_partition_is_named_goes_there_whatever_its_key() {
+    let database = Database::new(4);
+    let broker = Broker::start("a", &database);
+    let producer = client(&[&broker]).await.producer("orders").batch_events(7).build().await.expect("a producer");
+    for number in 0..300 {
+        if number == 100 {
+            database.until(|tables| tables.requests > 2).await;
+            let mut tables = database.tables();
+            tables.partitions = 8;
+            tables.routing_version = 2;
+        }
+        let event = Event::new(number.to_string()).with_key("us").with_partition(1);
+        producer.send(event).await.expect("taken");
+        producer.send(Event::new("by key").with_key("us")).await.expect("taken");
+    }
+    let refused = producer.send(Event::new("").with_partition(8)).await.expect_err("no such partition");
+    assert_eq!((refused.reason(), refused.kind()), ("PARTITION_OUT_OF_RANGE", ErrorKind::OutOfRange));
+    assert_eq!(refused.applied(), Applied::No);
+    producer.close().await.expect("everything arrives");
+    let named: Vec<String> = database.payloads(1).into_iter().filter(|payload| payload != "by key").collect();
+    assert_eq!(named, numbers(0..300), "also across the change");
+    assert_eq!((0..8).map(|partition| database.payloads(partition).len()).sum::<usize>(), 600);
+}
+
+#[tokio::test]
 async fn after_more_partitions_every_event_goes_where_its_key_goes_now() {
     let database = Database::new(1);
     let broker = Broker::start("a", &database);
