@@ -70,6 +70,10 @@ create table event_batch (
     -- A JSON object, names in order; null is no headers.
     headers text[],
     payloads bytea[] not null,
+    -- Who published the events: names of consecutive publishers, and how many events each; the counts are null when all events
+    -- have one publisher.
+    publishers text[],
+    publisher_counts integer[],
     -- Runs of producers in this row, one after the other.
     run_producers uuid[] not null,
     run_epochs integer[] not null,
@@ -129,4 +133,16 @@ begin
 exception when others then
     return null;
 end
+$$;
+
+-- Who published the event at a place of a row, counted from 1.
+create function publisher_at(p_publishers text[], p_counts integer[], p_place bigint) returns text
+language sql immutable parallel safe
+as $$
+    select case when p_counts is null then p_publishers[1] else (
+        select r.publisher from (
+            select u.publisher, sum(u.events) over (order by u.place) as last
+            from unnest(p_publishers, p_counts) with ordinality as u(publisher, events, place)
+        ) r where r.last >= p_place order by r.last limit 1
+    ) end
 $$;

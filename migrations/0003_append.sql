@@ -13,6 +13,8 @@ create type append_row_v1 as (
     content_types text[],
     headers text[],
     payloads bytea[],
+    publishers text[],
+    publisher_counts integer[],
     run_producers uuid[],
     run_epochs integer[],
     run_first_sequences bigint[],
@@ -227,11 +229,11 @@ begin
                 insert into event_batch (
                     partition_id, base_offset, event_count, size_bytes, events_before, bytes_before, organization_id,
                     appended_at, crc, ids, types, keys, times, content_types, headers, payloads,
-                    run_producers, run_epochs, run_first_sequences, run_counts
+                    publishers, publisher_counts, run_producers, run_epochs, run_first_sequences, run_counts
                 ) values (
                     v_partition, v_next, v_row.event_count, v_row.size_bytes, v_events, v_bytes, v_head.organization_id,
                     v_appended_at, v_row.crc, v_row.ids, v_row.types, v_row.keys, v_row.times, v_row.content_types,
-                    v_row.headers, v_row.payloads,
+                    v_row.headers, v_row.payloads, v_row.publishers, v_row.publisher_counts,
                     v_row.run_producers, v_row.run_epochs, v_row.run_first_sequences, v_row.run_counts
                 );
                 v_next := v_next + v_row.event_count;

@@ -48,7 +48,7 @@ create function read_v1(
     floor_offset bigint, head_offset bigint, log_epoch bigint,
     base_offset bigint, event_count integer, size_bytes integer, appended_at timestamptz, crc bigint,
     ids text[], types text[], keys text[], times bigint[], content_types text[], headers text[], payloads bytea[],
-    cut_offset bigint
+    cut_offset bigint, publishers text[], publisher_counts integer[]
 )
 language plpgsql stable security definer set search_path = eventflow, pg_temp
 as $$
@@ -79,7 +79,7 @@ begin
     return query
         select h.floor_offset, e.next_offset, s.log_epoch, null::bigint, null::integer, null::integer,
                null::timestamptz, null::bigint, null::text[], null::text[], null::text[], null::bigint[], null::text[],
-               null::text[], null::bytea[], v_cut
+               null::text[], null::bytea[], v_cut, null::text[], null::integer[]
         from partition_head h cross join log_state s cross join lateral partition_end(h.partition_id) e
         where h.partition_id = p_partition and h.organization_id = p_organization and not h.deleted;
     if not found or v_start.base_offset is null then
@@ -88,7 +88,8 @@ begin
 
     return query
         select null::bigint, null::bigint, null::bigint, b.base_offset, b.event_count, b.size_bytes, b.appended_at, b.crc,
-               b.ids, b.types, b.keys, b.times, b.content_types, b.headers, b.payloads, null::bigint
+               b.ids, b.types, b.keys, b.times, b.content_types, b.headers, b.payloads, null::bigint, b.publishers,
+               b.publisher_counts
         from event_batch b
         where b.partition_id = p_partition and b.base_offset >= v_start.base_offset
           and (b.base_offset = v_start.base_offset or b.bytes_before + b.size_bytes <= v_start.bytes_before + p_max_bytes)
@@ -150,7 +151,8 @@ select o.name as organization,
        e.payload,
        payload_json(e.payload) as payload_json,
        coalesce(timestamptz 'epoch' + e.time * interval '1 microsecond', b.appended_at) as event_time,
-       b.appended_at
+       b.appended_at,
+       publisher_at(b.publishers, b.publisher_counts, e.ordinal) as publisher
 from event_batch b
 join stream_partition p on p.partition_id = b.partition_id
 join partition_head h on h.partition_id = b.partition_id

@@ -175,7 +175,7 @@ as $$
 $$;
 
 -- Forgets producer runs that are beyond the 64 newest of their producer and partition, or older than 7 days; what is newest of
--- a producer is kept for the 7 days. Also old answers of administrative requests.
+-- a producer is kept for the 7 days. Also old answers of administrative requests, and deleted streams of which nothing is left.
 create function prune_runs_v1() returns bigint
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
@@ -191,6 +191,10 @@ begin
     where r.ctid = x.ctid and (x.place > 64 or x.appended_at < clock_timestamp() - interval '7 days');
     get diagnostics v_removed = row_count;
     delete from admin_request where created_at < clock_timestamp() - interval '1 day';
+    -- Reclaim has taken the last row of the last partition.
+    delete from stream s
+    where s.deleted_at is not null
+      and not exists (select 1 from stream_partition p where p.stream_id = s.stream_id);
     return v_removed;
 end
 $$;

@@ -144,6 +144,23 @@ as $$
     order by o.partition_index
 $$;
 
+-- The lag of groups of any organization, for the broker's own metrics.
+create function group_lags_v1(p_groups bigint[])
+returns table (
+    group_id bigint, organization text, stream text, consumer_group text, lag_events bigint, lag_seconds double precision
+)
+language sql stable security definer set search_path = eventflow, pg_temp
+as $$
+    select c.group_id, o.name, s.name, c.name, coalesce(l.events, 0)::bigint, coalesce(l.seconds, 0)
+    from consumer_group c
+    join stream s on s.stream_id = c.stream_id
+    join organization o on o.organization_id = c.organization_id
+    cross join lateral (
+        select sum(p.lag_events) as events, max(p.lag_seconds) as seconds from lag_v1(c.organization_id, c.group_id) p
+    ) l
+    where c.group_id = any (p_groups)
+$$;
+
 create function members_v1(p_organization bigint, p_group bigint)
 returns table (
     member_name text, broker text, client text, client_address text, joined_at timestamptz, connected boolean,

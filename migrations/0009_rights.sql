@@ -35,4 +35,4 @@ revoke execute on all functions in schema eventflow from public;
 grant execute on all functions in schema eventflow to eventflow_broker;
 revoke execute on function free_member(bigint, text), hand_over(bigint, bigint[]),
     append_verdicts_v1(partition_head, append_run_v1[], integer) from eventflow_broker;
-grant execute on function reader_organization(), payload_json(bytea) to eventflow_reader;
+grant execute on function reader_organization(), payload_json(bytea), publisher_at(text[], integer[], bigint) to eventflow_reader;

@@ -28,6 +28,8 @@ pub struct EventBatch {
     pub offset_deltas: Vec<u32>,
     #[prost(message, optional, tag = "8")]
     pub append_time: Option<prost_types::Timestamp>,
+    #[prost(message, repeated, tag = "9")]
+    pub publishers: Vec<crate::v1::PublisherRun>,
 }
 
 /// An [`EventBatch`] whose large part may be encoded already.

@@ -70,5 +70,9 @@ pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const DRAIN_MS_DEFAULT: i64 = 10_000;
 /// Longest drain, in milliseconds.
 pub const DRAIN_MS_MAX: i64 = 300_000;
+/// Groups whose lag a broker shows in its metrics.
+pub const LAG_GROUPS_MAX: usize = 500;
+/// Partitions whose lag a broker counts in one round, every five seconds; more take turns.
+pub const LAG_PARTITIONS_MAX: usize = 2_000;
 /// Bits of an offset below the log epoch.
 pub const LOG_EPOCH_BITS: u32 = 40;

@@ -56,6 +56,7 @@ pub struct Record {
     pub(crate) next_offset: i64,
     pub(crate) log_epoch: u64,
     pub(crate) append_time: SystemTime,
+    pub(crate) publisher: Option<Arc<str>>,
     pub(crate) event: Event,
 }
 
@@ -88,6 +89,11 @@ impl Record {
     /// When Postgres appended it (database time).
     pub fn append_time(&self) -> SystemTime {
         self.append_time
+    }
+
+    /// Whose credential the publish call had: `key:` and the public part of the API key. None: not known.
+    pub fn publisher(&self) -> Option<&str> {
+        self.publisher.as_deref()
     }
 
     /// The event.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use eventflow::StreamSpec;
 use eventflow_broker::domain::event::{Encoder, Event};
 use eventflow_broker::domain::ids::{OrganizationId, PartitionId};
+use eventflow_broker::domain::publisher::Publishers;
 use eventflow_broker::store::append::{Row, Run, RunPiece, VerdictKind, append, prepare};
 use eventflow_broker::store::connect::Connection;
 use tokio::task::JoinSet;
@@ -96,7 +97,7 @@ fn blocks(size: usize) -> Vec<Block> {
 
 async fn repeat(connection: Connection, target: Target, blocks: Vec<Block>, span: Duration) -> Result<f64> {
     let statement = prepare(&connection).await?;
-    let producer = Uuid::new_v4();
+    let (producer, publishers) = (Uuid::new_v4(), Publishers::default());
     let mut appended = 0i64;
     let start = Instant::now();
     for block in blocks.iter().cycle() {
@@ -118,6 +119,7 @@ async fn repeat(connection: Connection, target: Target, blocks: Vec<Block>, span
             size_bytes: block.events.iter().map(Event::size).sum(),
             crc: block.crc,
             events: block.events.iter().collect(),
+            publishers: &publishers,
             pieces: vec![RunPiece { producer, epoch: 0, first_sequence: appended, event_count }],
         };
         let verdicts = append(&connection, &statement, target.log_epoch, true, &[run], &[row]).await?;

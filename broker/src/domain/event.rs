@@ -4,6 +4,7 @@
 //! (`EventBatch.events`), so it is encoded once and is byte-identical whether it comes from memory or from the table; the
 //! checksum of a row covers these bytes. [`Fields`] is the borrowed form that both sides encode from.
 
+use crate::domain::publisher::Publishers;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
 
@@ -149,7 +150,7 @@ impl Encoded {
         self.bytes.slice(self.start_of(events.start) as usize..self.start_of(events.end) as usize)
     }
 
-    /// The checksum that a row carries.
+    /// The checksum of these bytes; that of a row adds its publishers.
     pub fn crc(&self) -> u32 {
         crc32c::crc32c(&self.bytes)
     }
@@ -162,6 +163,7 @@ pub struct Batch {
     /// Microseconds since 1970, database time.
     pub appended_at_us: i64,
     pub encoded: Encoded,
+    pub publishers: Publishers,
 }
 
 impl Batch {
@@ -176,7 +178,7 @@ impl Batch {
 
     /// What it takes in memory, about.
     pub fn memory(&self) -> usize {
-        self.encoded.bytes.len() + self.encoded.ends.len() * 4 + 96
+        self.encoded.bytes.len() + self.encoded.ends.len() * 4 + self.publishers.runs().len() * 24 + 120
     }
 }
 

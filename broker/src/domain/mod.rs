@@ -11,6 +11,7 @@ pub mod ids;
 pub mod labels;
 pub mod page;
 pub mod position;
+pub mod publisher;
 pub mod reports;
 pub mod stream;
 pub mod stream_settings;

@@ -1,8 +1,8 @@
 //! `PublisherService`.
 
 use crate::domain::Error;
-use crate::grpc::convert::event::TRACEPARENT;
 use crate::grpc::convert::publish::{producer, request, response};
+use crate::grpc::convert::trace::Trace;
 use crate::grpc::layers::caller;
 use crate::grpc::status::to_error_status;
 use crate::identity::{Granted, Publish, authorize};
@@ -14,11 +14,12 @@ use eventflow_proto::v1::{
     PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse, publish_stream_response::Answer,
     publisher_service_server::PublisherService,
 };
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 /// Requests of one publish stream that are under way; what comes then waits at the client.
 const PIPELINED: usize = 256;
@@ -40,11 +41,13 @@ impl PublishService {
 #[tonic::async_trait]
 impl PublisherService for PublishService {
     async fn publish(&self, call: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
-        let granted = authorize(&caller(&call)?, Publish)?;
+        let caller = caller(&call)?;
+        let granted = authorize(&caller, Publish)?;
         let started = Instant::now();
-        let traceparent = traceparent(call.metadata());
-        let request = request(call.into_inner(), traceparent.as_deref())?;
-        let queued = self.publisher.publish(granted, request, None).await?;
+        let trace = Trace::of(call.metadata());
+        let request = request(call.into_inner(), &caller.publisher(), trace.as_ref())?;
+        let span = tracing::debug_span!("publish", stream = %request.stream, events = request.events.len());
+        let queued = self.publisher.publish(granted, request, None).instrument(span).await?;
         let answer = response(self.publisher.settle(queued, None).await);
         metrics::get().publish_seconds.record(started.elapsed());
         Ok(Response::new(answer))
@@ -56,24 +59,19 @@ impl PublisherService for PublishService {
         &self,
         call: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let granted = authorize(&caller(&call)?, Publish)?;
-        let traceparent = traceparent(call.metadata());
+        let caller = caller(&call)?;
+        let granted = authorize(&caller, Publish)?;
+        let (name, trace) = (caller.publisher(), Trace::of(call.metadata()));
         let (pending, waiting) = mpsc::channel(PIPELINED);
         let (answers, receiver) = mpsc::channel(ANSWERS);
         let (publisher, chain) = (self.publisher.clone(), Chain::default());
         let settling = answer_in_order(publisher.clone(), chain.clone(), waiting, answers.clone());
-        let intake = Intake { publisher, granted, traceparent, chain, pending };
+        let intake = Intake { publisher, granted, name, trace, chain, pending };
         let requests = call.into_inner();
         self.tasks.spawn_call(intake.run(requests, answers));
         self.tasks.spawn_call(settling);
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
-}
-
-/// The trace of the call, when it carries one that is plausible.
-fn traceparent(metadata: &MetadataMap) -> Option<String> {
-    let text = metadata.get(TRACEPARENT)?.to_str().ok()?;
-    (text.len() <= 128).then(|| text.to_owned())
 }
 
 /// A request of a publish stream: queued, or refused as a whole.
@@ -83,7 +81,9 @@ type Waiting = (Instant, Result<Queued, Error>);
 struct Intake {
     publisher: Publisher,
     granted: Granted<Publish>,
-    traceparent: Option<String>,
+    /// Who publishes, as events keep it.
+    name: Arc<str>,
+    trace: Option<Trace>,
     chain: Chain,
     pending: mpsc::Sender<Waiting>,
 }
@@ -117,8 +117,11 @@ impl Intake {
     async fn queue(&self, wire: PublishRequest) -> Result<Queued, Error> {
         let (stream, partition) = (wire.stream.clone(), wire.partition);
         let numbered = producer(wire.producer.as_ref()).ok().flatten();
-        match request(wire, self.traceparent.as_deref()) {
-            Ok(request) => self.publisher.publish(self.granted, request, Some(&self.chain)).await,
+        match request(wire, &self.name, self.trace.as_ref()) {
+            Ok(request) => {
+                let span = tracing::debug_span!("publish", stream = %request.stream, events = request.events.len());
+                self.publisher.publish(self.granted, request, Some(&self.chain)).instrument(span).await
+            }
             Err(error) => {
                 self.publisher.refuse(self.granted, &stream, partition, numbered, &error, &self.chain).await;
                 Err(error)

@@ -50,6 +50,11 @@ impl Caller {
         self.key_id
     }
 
+    /// Who publishes, as events keep it: `key:` and the public part of the API key.
+    pub fn publisher(&self) -> Arc<str> {
+        format!("key:{}", self.key_id).into()
+    }
+
     pub fn scope(&self) -> Scope {
         self.scope
     }

@@ -99,6 +99,7 @@ mod tests {
             organization: OrganizationId(1),
             partition: PartitionId(partition),
             producer: first_sequence.map(|first_sequence| Producer { id: Uuid::nil(), epoch: 0, first_sequence }),
+            publisher: "key:one".into(),
             routing_version: 0,
             events: Vec::new(),
             encoded: Encoded::default(),

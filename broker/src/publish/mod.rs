@@ -45,6 +45,8 @@ pub struct Request {
     pub events: Vec<Event>,
     pub partition: Option<u32>,
     pub producer: Option<Producer>,
+    /// Whose credential the request came with, as events keep it.
+    pub publisher: Arc<str>,
     pub routing_version: i64,
     pub validate_only: bool,
     pub after_refusal: bool,
@@ -54,6 +56,7 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Queued {
     stream: Arc<Stream>,
+    publisher: Arc<str>,
     after_refusal: bool,
     parts: Vec<Pending>,
     /// Its place in the order of its publish stream.
@@ -131,8 +134,9 @@ impl Publisher {
             _ => None,
         };
         let order = Order { producer: request.producer, after_refusal: request.after_refusal, chain };
+        let publisher = request.publisher.clone();
         let parts = self.route(&stream, request, order).await?;
-        Ok(Queued { after_refusal: order.after_refusal, stream, parts, _unsettled })
+        Ok(Queued { after_refusal: order.after_refusal, stream, publisher, parts, _unsettled })
     }
 
     /// Splits a request by partition and hands the parts to their lanes.
@@ -140,6 +144,7 @@ impl Publisher {
         let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % stream.partition_count();
         let routed_by = if request.partition.is_some() { RoutedBy::Client } else { RoutedBy::Broker };
         let (validate_only, routing_version) = (request.validate_only, routing_version(stream, &request));
+        let publisher = request.publisher.clone();
         let parts = match split(stream, request, keyless) {
             Ok(parts) => parts,
             Err(refused) => {
@@ -152,7 +157,7 @@ impl Publisher {
             let reply = if validate_only {
                 None
             } else {
-                let work = work(stream, partition, events, routing_version, order);
+                let work = work(stream, partition, &publisher, events, routing_version, order);
                 Some(self.submit(work, routed_by, order.chain).await)
             };
             pending.push(Pending { partition: index, events: picked, reply });
@@ -196,7 +201,7 @@ impl Publisher {
         let Some(chain) = order.chain else { return };
         for partition in partitions {
             let marker = Submission {
-                work: work(stream, *partition, Vec::new(), 0, order),
+                work: work(stream, *partition, &Arc::from(""), Vec::new(), 0, order),
                 reply: oneshot::channel().0,
                 routed_by: RoutedBy::Client,
                 permit: None,
@@ -212,10 +217,14 @@ impl Publisher {
         let lane = self.lane(work.partition);
         let (permit, refusal) = match self.admit(work.bytes()).await {
             Ok(permit) => (Some(permit), None),
-            // It is refused by the lane, in its place in the order.
             Err(error) => (None, Some(error)),
         };
-        lane.submit(Submission { work, reply, routed_by, permit, chain: chain.cloned(), refusal }).await;
+        let mut submission = Submission { work, reply, routed_by, permit, chain: chain.cloned(), refusal };
+        match submission.refusal.take_if(|_| chain.is_none()) {
+            Some(error) => submission.refuse(error),
+            // On a publish stream a refusal is given by the lane, in its place in the order.
+            None => lane.submit(submission).await,
+        }
         receiver
     }
 
@@ -265,7 +274,14 @@ fn routing_version(stream: &Stream, request: &Request) -> i64 {
     if request.partition.is_some() { request.routing_version } else { stream.routing_version }
 }
 
-fn work(stream: &Stream, partition: PartitionId, events: Vec<Event>, routing_version: i64, order: Order<'_>) -> Work {
+fn work(
+    stream: &Stream,
+    partition: PartitionId,
+    publisher: &Arc<str>,
+    events: Vec<Event>,
+    routing_version: i64,
+    order: Order<'_>,
+) -> Work {
     let bytes = events.iter().map(Event::size).sum();
     let mut encoder = Encoder::with_capacity(events.len(), bytes);
     events.iter().for_each(|event| encoder.push(event.fields()));
@@ -273,6 +289,7 @@ fn work(stream: &Stream, partition: PartitionId, events: Vec<Event>, routing_ver
         organization: stream.organization,
         partition,
         producer: order.producer,
+        publisher: publisher.clone(),
         routing_version,
         events,
         encoded: encoder.finish(),

@@ -7,9 +7,11 @@
 use crate::domain::event::{Encoded, Encoder, Event};
 use crate::domain::ids::{OrganizationId, PartitionId};
 use crate::domain::limits::{ROW_BYTES_MAX, ROW_EVENTS_MAX};
+use crate::domain::publisher::Publishers;
 use crate::store::append::{Row, Run, RunPiece};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Idempotency of a submission, as the client numbers it.
@@ -27,6 +29,8 @@ pub struct Work {
     pub partition: PartitionId,
     /// None travels under the lane's own producer id.
     pub producer: Option<Producer>,
+    /// Whose credential the request came with.
+    pub publisher: Arc<str>,
     /// 0 is not checked.
     pub routing_version: i64,
     pub events: Vec<Event>,
@@ -81,6 +85,7 @@ pub struct PlannedRow {
     pub partition: PartitionId,
     pub encoded: Encoded,
     pub size_bytes: usize,
+    pub publishers: Publishers,
     pieces: Vec<Piece>,
 }
 
@@ -199,12 +204,14 @@ fn close_row(
             encoder.finish()
         }
     };
-    PlannedRow { partition, encoded, size_bytes: bytes, pieces }
+    let mut publishers = Publishers::default();
+    pieces.iter().for_each(|piece| publishers.push(&works[piece.work].publisher, piece.events.len() as u32));
+    PlannedRow { partition, encoded, size_bytes: bytes, publishers, pieces }
 }
 
 impl PlannedRow {
     /// The row as the append wants it.
-    pub fn to_row<'a>(&self, plan: &Plan, works: &[&'a Work]) -> Row<'a> {
+    pub fn to_row<'a>(&'a self, plan: &Plan, works: &[&'a Work]) -> Row<'a> {
         let mut events = Vec::with_capacity(self.encoded.ends.len());
         let mut pieces: Vec<RunPiece> = Vec::new();
         for piece in &self.pieces {
@@ -221,7 +228,14 @@ impl PlannedRow {
                 }),
             }
         }
-        Row { partition: self.partition, size_bytes: self.size_bytes, crc: self.encoded.crc(), events, pieces }
+        Row {
+            partition: self.partition,
+            size_bytes: self.size_bytes,
+            crc: self.publishers.crc(self.encoded.crc()),
+            events,
+            publishers: &self.publishers,
+            pieces,
+        }
     }
 }
 

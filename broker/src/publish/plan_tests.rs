@@ -14,6 +14,7 @@ fn sized(partition: i64, producer: Option<(u128, i64)>, events: usize, bytes: us
         organization: OrganizationId(1),
         partition: PartitionId(partition),
         producer: producer.map(|(id, first_sequence)| Producer { id: Uuid::from_u128(id), epoch: 0, first_sequence }),
+        publisher: "key:one".into(),
         routing_version: 1,
         events,
         encoded: encoder.finish(),
@@ -74,7 +75,8 @@ fn a_row_of_several_submissions_holds_their_events_and_runs_in_order() {
     let pieces: Vec<(u128, i64, i32)> =
         row.pieces.iter().map(|piece| (piece.producer.as_u128(), piece.first_sequence, piece.event_count)).collect();
     assert_eq!(pieces, [(9, 0, 3), (8, 4, 1)]);
-    assert_eq!(row.crc, plan.rows[0].encoded.crc());
+    assert_eq!(row.crc, plan.rows[0].publishers.crc(plan.rows[0].encoded.crc()));
+    assert_eq!(row.publishers.event_count(), 4);
 }
 
 #[test]

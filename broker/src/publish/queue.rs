@@ -119,6 +119,7 @@ mod tests {
             organization: OrganizationId(organization),
             partition: PartitionId(partition),
             producer: None,
+            publisher: "key:one".into(),
             routing_version: 0,
             events: vec![event],
             encoded: encoder.finish(),

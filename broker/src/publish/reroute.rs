@@ -26,15 +26,17 @@ impl Publisher {
         while let Some((Pending { partition, events, reply }, stream, routes_left)) = waiting.pop_front() {
             let outcome = match heard(reply).await {
                 Heard::Outcome(outcome) => outcome,
-                Heard::Misrouted(again) => match self.route_again(&stream, again, routes_left, order).await {
-                    Ok((stream, parts)) => {
-                        for part in parts.into_iter().rev() {
-                            waiting.push_front((part.among(events.as_deref()), stream.clone(), routes_left - 1));
+                Heard::Misrouted(again) => {
+                    match self.route_again(&stream, &queued.publisher, again, routes_left, order).await {
+                        Ok((stream, parts)) => {
+                            for part in parts.into_iter().rev() {
+                                waiting.push_front((part.among(events.as_deref()), stream.clone(), routes_left - 1));
+                            }
+                            continue;
                         }
-                        continue;
+                        Err(error) => Outcome::Refused(error.applied(Applied::No)),
                     }
-                    Err(error) => Outcome::Refused(error.applied(Applied::No)),
-                },
+                }
             };
             outcomes.push(PartitionOutcome { partition, events, outcome });
         }
@@ -46,6 +48,7 @@ impl Publisher {
     async fn route_again(
         &self,
         known: &Stream,
+        publisher: &Arc<str>,
         events: Vec<Event>,
         routes_left: usize,
         order: Order<'_>,
@@ -70,6 +73,7 @@ impl Publisher {
             events,
             partition: None,
             producer: None,
+            publisher: publisher.clone(),
             routing_version: 0,
             validate_only: false,
             after_refusal: order.after_refusal,

@@ -177,7 +177,8 @@ fn collect_batches(flush: &Flush, verdicts: &[Verdict], settled: &mut Settled) {
         let metrics = metrics::get();
         metrics.publish_events.increment(row.encoded.ends.len() as u64);
         metrics.publish_bytes.increment(row.encoded.bytes.len() as u64);
-        batches.push(Batch { base_offset, appended_at_us, encoded: row.encoded.clone() });
+        let (encoded, publishers) = (row.encoded.clone(), row.publishers.clone());
+        batches.push(Batch { base_offset, appended_at_us, encoded, publishers });
     }
 }
 

@@ -142,6 +142,7 @@ mod tests {
             events,
             partition: None,
             producer: None,
+            publisher: "key:one".into(),
             routing_version: 0,
             validate_only: false,
             after_refusal: false,

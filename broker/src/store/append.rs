@@ -5,11 +5,13 @@
 
 use crate::domain::event::Event;
 use crate::domain::ids::{OrganizationId, PartitionId};
+use crate::domain::publisher::Publishers;
 use crate::store::Connection;
 use crate::store::columns::{RecordWriter, composite_array};
 use bytes::BytesMut;
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
 use std::error::Error as StdError;
+use std::sync::Arc;
 use tokio_postgres::{Row as SqlRow, Statement};
 use uuid::Uuid;
 
@@ -42,6 +44,7 @@ pub struct Row<'a> {
     pub size_bytes: usize,
     pub crc: u32,
     pub events: Vec<&'a Event>,
+    pub publishers: &'a Publishers,
     pub pieces: Vec<RunPiece>,
 }
 
@@ -169,6 +172,7 @@ impl ToSql for Rows<'_> {
             record.int4(row.size_bytes as i32);
             record.int8(i64::from(row.crc));
             event_arrays(row, record);
+            publisher_arrays(row.publishers.runs(), record);
             let pieces = &row.pieces;
             record.array(pieces.len(), |array| pieces.iter().for_each(|piece| array.bytes(piece.producer.as_bytes())));
             record.array(pieces.len(), |array| pieces.iter().for_each(|piece| array.int4(piece.epoch)));
@@ -204,6 +208,20 @@ fn event_arrays(row: &Row<'_>, record: &mut RecordWriter<'_>) {
     text_array(row, record, |event| (!event.content_type.is_empty()).then_some(event.content_type.as_str()));
     text_array(row, record, |event| event.headers.as_deref());
     record.array(row.events.len(), |array| row.events.iter().for_each(|event| array.bytes(&event.payload)));
+}
+
+/// Names and counts; the counts are null when all events have one publisher.
+fn publisher_arrays(runs: &[(Arc<str>, u32)], record: &mut RecordWriter<'_>) {
+    if runs.is_empty() {
+        record.null();
+    } else {
+        record.array(runs.len(), |array| runs.iter().for_each(|(publisher, _)| array.text(Some(publisher))));
+    }
+    if runs.len() < 2 {
+        record.null();
+    } else {
+        record.array(runs.len(), |array| runs.iter().for_each(|(_, count)| array.int4(*count as i32)));
+    }
 }
 
 fn text_array(row: &Row<'_>, record: &mut RecordWriter<'_>, text: fn(&Event) -> Option<&str>) {

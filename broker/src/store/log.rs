@@ -6,6 +6,7 @@
 use crate::domain::event::{Batch, Encoder, Fields};
 use crate::domain::ids::{OrganizationId, PartitionId};
 use crate::domain::position::follows;
+use crate::domain::publisher::Publishers;
 use crate::domain::{Error, Reason, Result};
 use crate::store::columns::Elements;
 use crate::store::{Client, Pooled, error::from_postgres};
@@ -98,10 +99,11 @@ fn batch(partition: PartitionId, row: &Row) -> Result<Batch> {
             .fact("base_offset", base_offset)
     };
     let encoded = encode(row, count as usize).ok_or_else(damaged)?;
-    if i64::from(encoded.crc()) != crc {
+    let publishers = publishers(row, count as usize).ok_or_else(damaged)?;
+    if i64::from(publishers.crc(encoded.crc())) != crc {
         return Err(damaged());
     }
-    Ok(Batch { base_offset, appended_at_us: get(row, 5)?, encoded })
+    Ok(Batch { base_offset, appended_at_us: get(row, 5)?, encoded, publishers })
 }
 
 /// Encodes the columns of a row canonically. None: they do not fit together.
@@ -129,6 +131,21 @@ fn encode(row: &Row, count: usize) -> Option<crate::domain::event::Encoded> {
         });
     }
     Some(encoder.finish())
+}
+
+/// Who published a row's events. None: the columns do not fit together.
+fn publishers(row: &Row, count: usize) -> Option<Publishers> {
+    let mut publishers = Publishers::default();
+    let Some(names) = row.try_get::<_, Option<Elements<'_>>>(15).ok()? else { return Some(publishers) };
+    let counts: Option<Vec<i32>> = row.try_get(16).ok()?;
+    let counts = counts.unwrap_or_else(|| vec![count as i32]);
+    if names.len() != counts.len() {
+        return None;
+    }
+    for (name, count) in names.zip(counts) {
+        publishers.push(&text(name)??.into(), u32::try_from(count).ok()?);
+    }
+    (publishers.event_count() == count).then_some(publishers)
 }
 
 /// A column's elements; a column that is null has the default in every place.

@@ -163,13 +163,14 @@ mod tests {
     use super::*;
     use crate::domain::event::{Encoder, Fields};
     use crate::domain::position::LogEpoch;
+    use crate::domain::publisher::Publishers;
 
     const MAX: usize = 1_000;
 
     fn batch(base_offset: i64, events: usize) -> Arc<Batch> {
         let mut encoder = Encoder::default();
         (0..events).for_each(|_| encoder.push(Fields { payload: &[0; 100], ..Fields::default() }));
-        Arc::new(Batch { base_offset, appended_at_us: 0, encoded: encoder.finish() })
+        Arc::new(Batch { base_offset, appended_at_us: 0, encoded: encoder.finish(), publishers: Publishers::default() })
     }
 
     fn bases(found: Found) -> Vec<i64> {

@@ -81,6 +81,7 @@ fn object(record: &Record) -> Value {
         "content_type": event.content_type(),
         "time": time(event.time().unwrap_or(record.append_time())),
         "append_time": time(record.append_time()),
+        "publisher": record.publisher(),
     });
     // One of three names, so that a reader never has to guess what a string is.
     let payload = record.payload();

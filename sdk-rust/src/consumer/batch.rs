@@ -19,6 +19,8 @@ pub struct Batch {
     next_offset: i64,
     append_time: SystemTime,
     deltas: Vec<u32>,
+    /// Publishers, each with the index behind its last event.
+    publishers: std::collections::VecDeque<(Arc<str>, usize)>,
     events: std::vec::IntoIter<v1::Event>,
     /// Index of the first event that is left.
     index: usize,
@@ -34,6 +36,7 @@ impl Batch {
             next_offset: batch.next_offset,
             append_time: time_from_wire(&batch.append_time.unwrap_or_default()),
             deltas: batch.offset_deltas,
+            publishers: publishers(batch.publishers),
             events: batch.events.into_iter(),
             index: 0,
         }
@@ -101,6 +104,7 @@ impl Batch {
         Self {
             stream: Arc::clone(&self.stream),
             deltas: std::mem::take(&mut self.deltas),
+            publishers: std::mem::take(&mut self.publishers),
             events: std::mem::take(&mut self.events),
             ..*self
         }
@@ -111,6 +115,7 @@ impl Batch {
         let next_offset = self.next_record_end()?;
         let event = self.events.next()?;
         let offset = self.offset(self.index);
+        let publisher = self.publisher();
         self.index += 1;
         Some(Record {
             stream: Arc::clone(&self.stream),
@@ -119,8 +124,17 @@ impl Batch {
             next_offset,
             log_epoch: self.log_epoch,
             append_time: self.append_time,
+            publisher,
             event: event_from_wire(event),
         })
+    }
+
+    /// Who published the next record.
+    fn publisher(&mut self) -> Option<Arc<str>> {
+        while self.publishers.front().is_some_and(|(_, end)| *end <= self.index) {
+            self.publishers.pop_front();
+        }
+        self.publishers.front().map(|(publisher, _)| Arc::clone(publisher))
     }
 
     /// Leaves out what lies below an offset.
@@ -130,6 +144,14 @@ impl Batch {
             self.index += 1;
         }
     }
+}
+
+fn publishers(runs: Vec<v1::PublisherRun>) -> std::collections::VecDeque<(Arc<str>, usize)> {
+    let ends = runs.into_iter().scan(0, |end, run| {
+        *end += run.event_count as usize;
+        Some((run.publisher.into(), *end))
+    });
+    ends.collect()
 }
 
 impl IntoIterator for Batch {
@@ -170,11 +192,17 @@ mod tests {
             next_offset: 120,
             events: vec![v1::Event::default(); 3],
             offset_deltas: vec![0, 4, 9],
+            publishers: [("key:a", 2), ("key:b", 1)]
+                .map(|(publisher, event_count)| v1::PublisherRun { publisher: publisher.into(), event_count })
+                .to_vec(),
             ..EventBatch::default()
         };
         let mut batch = Batch::from_wire(&"orders".into(), wire);
         batch.skip_below(101);
-        let offsets: Vec<_> = batch.into_iter().map(|record| (record.offset(), record.next_offset())).collect();
+        let records: Vec<Record> = batch.into_iter().collect();
+        let offsets: Vec<_> = records.iter().map(|record| (record.offset(), record.next_offset())).collect();
         assert_eq!(offsets, [(104, 105), (109, 120)]);
+        let publishers: Vec<_> = records.iter().map(Record::publisher).collect();
+        assert_eq!(publishers, [Some("key:a"), Some("key:b")]);
     }
 }

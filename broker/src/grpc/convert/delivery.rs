@@ -11,6 +11,7 @@ use crate::grpc::status::to_error_status;
 use eventflow_proto::v1::{self, PayloadView, read_response, subscribe_response::Frame as Wire};
 use eventflow_proto::{EncodedBatch, EventBatch};
 use prost::Message;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A batch as readers get it: the part that all share is encoded already.
@@ -25,6 +26,7 @@ pub fn batch(delivery: &Delivery, payloads: PayloadView) -> EncodedBatch {
         events: Vec::new(),
         offset_deltas: Vec::new(),
         append_time: Some(timestamp(delivery.batch.appended_at_us)),
+        publishers: delivery.batch.publishers.among(&delivery.events).map(publisher_run).collect(),
     };
     if payloads != PayloadView::Text {
         return EncodedBatch { head, encoded };
@@ -41,7 +43,10 @@ pub fn stored(delivery: &Delivery, payloads: PayloadView) -> Vec<v1::StoredEvent
     // What we encoded ourselves decodes.
     let encoded = delivery.batch.encoded.slice(delivery.events.clone());
     let events = EventBatch::decode(encoded).map(|batch| batch.events).unwrap_or_default();
-    let stored = |(offset, mut event): (i64, v1::Event)| {
+    let runs = delivery.batch.publishers.among(&delivery.events);
+    let publishers = runs.flat_map(|(publisher, events)| std::iter::repeat_n(publisher.to_string(), events as usize));
+    let publishers = publishers.chain(std::iter::repeat(String::new()));
+    let stored = |((offset, mut event), publisher): ((i64, v1::Event), String)| {
         event.id.get_or_insert_with(|| format!("{partition}-{offset}"));
         event.time = event.time.or(append_time);
         v1::StoredEvent {
@@ -50,9 +55,14 @@ pub fn stored(delivery: &Delivery, payloads: PayloadView) -> Vec<v1::StoredEvent
             log_epoch: delivery.fence.log_epoch.unsigned_abs(),
             append_time,
             event: Some(view(event, payloads)),
+            publisher,
         }
     };
-    (delivery.base_offset()..).zip(events).map(stored).collect()
+    (delivery.base_offset()..).zip(events).zip(publishers).map(stored).collect()
+}
+
+fn publisher_run((publisher, event_count): (&Arc<str>, u32)) -> v1::PublisherRun {
+    v1::PublisherRun { publisher: publisher.to_string(), event_count }
 }
 
 /// One frame of a subscription. `deadline` turns a remaining time into database time for people; the client counts from now.

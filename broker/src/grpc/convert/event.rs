@@ -7,19 +7,17 @@ use crate::domain::limits::{
 };
 use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::time::timestamp_us;
+use crate::grpc::convert::trace::{TRACEPARENT, Trace};
 use bytes::Bytes;
 use eventflow_proto::v1::{self, event::Payload};
 use prost_types::value::Kind;
 use std::collections::BTreeMap;
 
-/// The name of the header that carries a call's trace to whoever consumes the event.
-pub const TRACEPARENT: &str = "traceparent";
-
-/// Canonical events; what is wrong is named as `events[3].key`. `traceparent` is added where an event has none of its own.
-pub fn events(wire: Vec<v1::Event>, traceparent: Option<&str>) -> Result<Vec<Event>> {
+/// Canonical events; what is wrong is named as `events[3].key`. The call's trace is added where an event has none of its own.
+pub fn events(wire: Vec<v1::Event>, trace: Option<&Trace>) -> Result<Vec<Event>> {
     let mut events = Vec::with_capacity(wire.len());
     for (index, event) in wire.into_iter().enumerate() {
-        events.push(canonical(event, traceparent).map_err(|problem| problem.at(index))?);
+        events.push(canonical(event, trace).map_err(|problem| problem.at(index))?);
     }
     Ok(events)
 }
@@ -36,7 +34,7 @@ impl Problem {
     }
 }
 
-fn canonical(event: v1::Event, traceparent: Option<&str>) -> Result<Event, Problem> {
+fn canonical(event: v1::Event, trace: Option<&Trace>) -> Result<Event, Problem> {
     if let Some(id) = &event.id {
         check("id", id, 1, ID_BYTES_MAX)?;
     }
@@ -52,7 +50,7 @@ fn canonical(event: v1::Event, traceparent: Option<&str>) -> Result<Event, Probl
         })?),
         None => None,
     };
-    let headers = headers(event.headers, traceparent)?;
+    let headers = headers(event.headers, trace)?;
     let (payload, implied) = payload(event.payload)?;
     let content_type = if event.content_type.is_empty() { implied.to_owned() } else { event.content_type };
     Ok(Event { id: event.id, kind: event.r#type, key: event.key, headers, content_type, time_us, payload })
@@ -69,8 +67,8 @@ fn check(field: &str, text: &str, min: usize, max: usize) -> Result<(), Problem>
     Ok(())
 }
 
-fn headers(wire: Vec<v1::Header>, traceparent: Option<&str>) -> Result<Option<String>, Problem> {
-    if wire.is_empty() && traceparent.is_none() {
+fn headers(wire: Vec<v1::Header>, trace: Option<&Trace>) -> Result<Option<String>, Problem> {
+    if wire.is_empty() && trace.is_none() {
         return Ok(None);
     }
     let problem = |description: String| Err(Problem { field: "headers".into(), description });
@@ -91,10 +89,25 @@ fn headers(wire: Vec<v1::Header>, traceparent: Option<&str>) -> Result<Option<St
     if bytes > HEADERS_BYTES_MAX {
         return problem(format!("must have at most {HEADERS_BYTES_MAX} bytes together, they have {bytes}"));
     }
-    if let Some(trace) = traceparent {
-        headers.entry(TRACEPARENT.to_owned()).or_insert_with(|| trace.to_owned());
+    if let Some(trace) = trace {
+        add_trace(&mut headers, bytes, trace);
     }
     Ok(headers_text(&headers))
+}
+
+/// Adds the trace of the call to an event that has none, as far as there is room: the limits hold for it too, and an event is
+/// not refused for what the broker would add.
+fn add_trace(headers: &mut BTreeMap<String, String>, mut bytes: usize, trace: &Trace) {
+    if headers.contains_key(TRACEPARENT) {
+        return;
+    }
+    for (name, value) in trace.headers() {
+        bytes += name.len() + value.len();
+        if headers.len() >= HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+            return;
+        }
+        headers.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
 }
 
 /// The payload as bytes, and the content type that its form implies.
@@ -214,12 +227,21 @@ mod tests {
         assert_eq!(of(Payload::Data(Bytes::from_static(b"hi"))), ("hi".into(), String::new()));
     }
 
+    fn traced(headers: Vec<v1::Header>) -> Vec<String> {
+        let trace = Trace { parent: "00-call".into(), state: Some("vendor=1".into()) };
+        let event = events(vec![v1::Event { headers, ..Default::default() }], Some(&trace)).expect("fine").remove(0);
+        let headers = crate::domain::event::parse_headers(&event.headers.unwrap_or_default());
+        headers.into_iter().filter(|(name, _)| name.starts_with("trace")).map(|(_, value)| value).collect()
+    }
+
     #[test]
-    fn the_calls_trace_is_kept_unless_the_event_has_its_own() {
-        let own = v1::Header { name: TRACEPARENT.into(), value: "00-own".into() };
-        let given = vec![v1::Event::default(), v1::Event { headers: vec![own], ..Default::default() }];
-        let events = events(given, Some("00-call")).expect("fine");
-        assert_eq!(events[0].headers.as_deref(), Some("{\"traceparent\":\"00-call\"}"));
-        assert_eq!(events[1].headers.as_deref(), Some("{\"traceparent\":\"00-own\"}"));
+    fn the_calls_trace_is_kept_unless_the_event_has_its_own_or_no_room() {
+        let header = |name: &str, value: &str| v1::Header { name: name.into(), value: value.into() };
+        let many = |count: usize| (0..count).map(|n| header(&n.to_string(), "")).collect::<Vec<_>>();
+        assert_eq!(traced(vec![]), ["00-call", "vendor=1"]);
+        assert_eq!(traced(vec![header(TRACEPARENT, "00-own")]), ["00-own"]);
+        assert_eq!(traced(many(HEADERS_MAX)), [""; 0]);
+        assert_eq!(traced(many(HEADERS_MAX - 1)), ["00-call"]);
+        assert_eq!(traced(vec![header("h", &"v".repeat(HEADERS_BYTES_MAX - 1))]), [""; 0]);
     }
 }

@@ -9,3 +9,4 @@ pub mod publish;
 pub mod request_id;
 pub mod stream;
 pub mod time;
+pub mod trace;

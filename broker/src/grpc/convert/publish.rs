@@ -5,19 +5,23 @@ use crate::domain::position::LogEpoch;
 use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::event::events;
 use crate::grpc::convert::time::timestamp;
+use crate::grpc::convert::trace::Trace;
 use crate::grpc::status::to_error_status;
 use crate::publish::lane::Appended;
 use crate::publish::plan::Producer;
 use crate::publish::{Outcome as Became, PartitionOutcome, Request};
 use eventflow_proto::v1::{self, partition_result::Outcome};
+use std::sync::Arc;
 use uuid::Uuid;
 
-pub fn request(wire: v1::PublishRequest, traceparent: Option<&str>) -> Result<Request> {
+/// A request of a publisher, whose name and trace its events keep.
+pub fn request(wire: v1::PublishRequest, publisher: &Arc<str>, trace: Option<&Trace>) -> Result<Request> {
     let producer = producer(wire.producer.as_ref())?;
     Ok(Request {
         stream: StreamName::parse("stream", &wire.stream).map_err(|error| error.applied(Applied::No))?,
         producer,
-        events: events(wire.events, traceparent)?,
+        publisher: publisher.clone(),
+        events: events(wire.events, trace)?,
         partition: wire.partition,
         routing_version: i64::try_from(wire.routing_version)
             .map_err(|_| Error::invalid("routing_version", "is not one that a stream has had").applied(Applied::No))?,
