@@ -15,6 +15,7 @@ use crate::telemetry::metrics;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 /// Commits waiting to be gathered; what comes then waits in its sender.
 const QUEUE: usize = 1_024;
@@ -151,7 +152,8 @@ impl Committer {
         }
         let entries: Vec<Gathered> = due.iter().filter_map(|key| self.gathered.remove(key)).collect();
         let commits: Vec<Progress> = entries.iter().map(|entry| entry.progress).collect();
-        let outcomes = self.write(&commits).await;
+        let span = tracing::debug_span!("commit", rows = commits.len());
+        let outcomes = self.write(&commits).instrument(span).await;
         let written = Instant::now();
         metrics::get().commit_seconds.record(written - now);
         self.written.retain(|_, last| written.duration_since(*last) < self.interval);

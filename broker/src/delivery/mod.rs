@@ -8,6 +8,7 @@ pub mod commits;
 pub mod control;
 pub mod feeder;
 pub mod frame;
+pub mod frames;
 mod held;
 pub mod hints;
 pub mod listing;
@@ -22,7 +23,7 @@ pub mod window;
 
 use crate::catalogue::Catalogue;
 use crate::delivery::commits::CommitHandle;
-use crate::delivery::frame::Frame;
+use crate::delivery::frames::{Frames, frames};
 use crate::delivery::registry::Registry;
 use crate::delivery::window::Window;
 use crate::domain::ids::GroupName;
@@ -34,12 +35,9 @@ use crate::store::Store;
 use crate::tail::Tail;
 use session::Session;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
-
-/// Frames on their way to a subscriber's stream. When it is full the session waits, and its window fills.
-const FRAMES: usize = 8;
 
 /// What sessions work with. Cheap to clone.
 #[derive(Clone)]
@@ -83,20 +81,18 @@ pub struct Subscription {
 }
 
 impl Deliveries {
-    /// Makes the caller a member and returns its frames; the session lives until the receiver is dropped.
-    pub async fn subscribe(
-        &self,
-        granted: Granted<Consume>,
-        subscription: Subscription,
-    ) -> Result<mpsc::Receiver<Result<Frame>>> {
+    /// Makes the caller a member and returns its frames; the session lives until they are dropped.
+    pub async fn subscribe(&self, granted: Granted<Consume>, subscription: Subscription) -> Result<Frames> {
         let group = self.catalogue.group(granted.organization(), &subscription.group).await?;
         let stream = self.catalogue.stream_by_id(granted.organization(), group.stream_id).await?;
-        let (frames, receiver) = mpsc::channel(FRAMES);
+        let (outlet, frames) = frames();
         let member = subscription.member.clone().unwrap_or_else(|| format!("member-{}", Uuid::new_v4().simple()));
         let window = Window::new(subscription.window_events, subscription.window_bytes);
-        let session = Session::join(self.clone(), group, stream, member, &subscription, window, frames).await?;
-        self.tasks.spawn(Kind::Session, session.run());
-        Ok(receiver)
+        let session = Session::join(self.clone(), group, stream, member, &subscription, window, outlet).await?;
+        let span =
+            tracing::debug_span!("session", group = %session.group.name, member = %session.member, id = %session.id);
+        self.tasks.spawn(Kind::Session, session.run().instrument(span));
+        Ok(frames)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::position::{Fence, LogEpoch};
 use crate::domain::{Error, Reason};
 use crate::store::membership::{self, GroupSnapshot, PartitionLease};
 use crate::store::progress::{self, Committed, Progress};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Raised};
 use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,10 +26,19 @@ impl Session {
     /// Sends until the window is full, the stream is full, or nothing is left: partitions take turns, a batch each.
     pub(super) fn pump(&mut self) {
         self.tell_cuts();
+        self.send_what_may_go();
+        if self.window.is_open() {
+            self.window_full = None;
+        } else {
+            self.window_full.get_or_insert_with(|| Raised::new(&metrics::get().full_windows));
+        }
+    }
+
+    fn send_what_may_go(&mut self) {
         while let Some(frame) = self.outbox.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(Ok(frame))) = self.frames.try_send(Ok(frame)) {
                 self.outbox.push_front(frame);
-                self.blocked = true;
+                self.blocked.get_or_insert_with(Instant::now);
                 return;
             }
         }
@@ -41,7 +50,7 @@ impl Session {
             let order: Vec<u32> =
                 self.held.range(self.turn..).chain(self.held.range(..self.turn)).map(|(index, _)| *index).collect();
             for index in order {
-                if self.blocked || !self.window.is_open() {
+                if self.blocked.is_some() || !self.window.is_open() {
                     self.turn = index;
                     return;
                 }
@@ -96,7 +105,7 @@ impl Session {
 
     fn send(&mut self, index: u32, batch: Arc<Batch>) -> bool {
         let Ok(permit) = self.frames.try_reserve() else {
-            self.blocked = true;
+            self.blocked.get_or_insert_with(Instant::now);
             return false;
         };
         let Some(held) = self.held.get_mut(&index) else { return false };
@@ -108,6 +117,7 @@ impl Session {
         let metrics = metrics::get();
         metrics.deliveries.increment((next - base) as u64);
         metrics.delivery_bytes.increment(bytes as u64);
+        tracing::trace!(partition = index, base, next, bytes, "delivery");
         permit.send(Ok(Frame::Batch(delivery)));
         true
     }

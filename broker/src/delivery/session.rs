@@ -4,11 +4,13 @@
 //! partitions up when they are to go. It decides nothing about leases: the database does, the snapshot tells. It never waits for
 //! the database in a way that stops its other partitions: reads, commits and releases are futures beside the loop.
 //!
-//! It ends when the client goes (the member keeps its partitions for a grace), leaves (they are free at once), is fenced by its own
-//! name, when the group or the broker's lease is gone, or when the broker drains.
+//! It ends when the client goes (the member keeps its partitions for a grace), leaves (they are free at once), takes nothing for
+//! the silence limit while its stream is full (the same), is fenced by its own name, when the group or the broker's lease is gone,
+//! or when the broker drains.
 
 use crate::delivery::control::{CommitAnswer, Control};
 use crate::delivery::frame::{Frame, Started};
+use crate::delivery::frames::Outlet;
 use crate::delivery::held::{Held, State};
 use crate::delivery::registry::{CONTROLS, Registration};
 use crate::delivery::window::Window;
@@ -22,7 +24,7 @@ use crate::store::log::Page;
 use crate::store::membership::{self, GroupSnapshot, GroupVersion, Join, Joined};
 use crate::store::progress::Committed;
 use crate::tail::Waker;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Raised};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +36,8 @@ use uuid::Uuid;
 
 /// Between attempts to tell the database that a member has gone.
 const FAREWELL_RETRY: Duration = Duration::from_millis(250);
+/// After which a subscriber that did not read may come again.
+const SLOW_RETRY: Duration = Duration::from_secs(1);
 /// How often a session without trust looks whether it has come back.
 const TRUST_CHECK: Duration = Duration::from_millis(100);
 
@@ -44,6 +48,8 @@ pub(super) enum End {
     Left,
     /// The subscriber is told why.
     Failed(Error),
+    /// It does not read: its partitions are free at once, and it is told when it reads again.
+    Slow(Error),
 }
 
 /// Something that was started beside the loop has finished.
@@ -90,7 +96,10 @@ pub(super) struct Session {
     pub frames: mpsc::Sender<Result<Frame>>,
     /// Frames that must go before any more events.
     pub outbox: VecDeque<Frame>,
-    pub blocked: bool,
+    /// Since when the subscriber has taken nothing of a full stream.
+    pub blocked: Option<Instant>,
+    /// Raised while nothing may be sent before a commit.
+    pub window_full: Option<Raised>,
     pub paused: bool,
     pub waker: Waker,
     /// The partition that is served first in the next round.
@@ -100,6 +109,7 @@ pub(super) struct Session {
     pub work: FuturesUnordered<BoxFuture<'static, Done>>,
     pub commits_under_way: usize,
     last_heard: Option<Instant>,
+    cut: Option<oneshot::Sender<Error>>,
     going: CancellationToken,
     going_away: Option<Instant>,
     _registration: Registration,
@@ -114,7 +124,7 @@ impl Session {
         member: String,
         subscription: &Subscription,
         window: Window,
-        frames: mpsc::Sender<Result<Frame>>,
+        outlet: Outlet,
     ) -> Result<Self> {
         if parts.draining.is_cancelled() {
             return Err(draining());
@@ -157,9 +167,10 @@ impl Session {
             since,
             held: BTreeMap::new(),
             window,
-            frames,
+            frames: outlet.queue,
             outbox: VecDeque::from([started]),
-            blocked: false,
+            blocked: None,
+            window_full: None,
             paused: false,
             waker: Waker::default(),
             turn: 0,
@@ -168,6 +179,7 @@ impl Session {
             work: FuturesUnordered::new(),
             commits_under_way: 0,
             last_heard: None,
+            cut: outlet.cut,
             going: subscription.going.clone(),
             going_away: None,
             _registration: registration,
@@ -179,11 +191,20 @@ impl Session {
         metrics::get().sessions.decrement(1.0);
         // Nothing more of these partitions: others may have them the moment the database knows.
         self.held.clear();
-        let left = matches!(end, End::Left);
-        if let End::Failed(error) = end {
-            tracing::debug!(session = %self.id, group = %self.group.name, ?error, "a session ended");
-            // A subscriber that does not read does not hear it either.
-            let _ = tokio::time::timeout(Duration::from_secs(1), self.frames.send(Err(error))).await;
+        let left = matches!(end, End::Left | End::Slow(_));
+        match end {
+            End::Failed(error) => {
+                tracing::debug!(session = %self.id, group = %self.group.name, ?error, "a session ended");
+                // A subscriber that does not read does not hear it either.
+                let _ = tokio::time::timeout(Duration::from_secs(1), self.frames.send(Err(error))).await;
+            }
+            End::Slow(error) => {
+                tracing::warn!(session = %self.id, group = %self.group.name, member = %self.member, "a subscriber does not read");
+                metrics::get().slow_consumers.increment(1);
+                // One that has gone does not need to hear it.
+                let _ = self.cut.take().map(|cut| cut.send(error));
+            }
+            End::Gone | End::Left => {}
         }
         let Self { parts, group, id, .. } = self;
         farewell(&parts, &group, id, left).await;
@@ -210,7 +231,7 @@ impl Session {
                 },
                 control = self.control.recv() => match control { Some(control) => self.obey(control), None => None },
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
-                permit = frames.reserve(), if self.blocked => { drop(permit); self.blocked = false; None }
+                permit = frames.reserve(), if self.blocked.is_some() => { drop(permit); self.blocked = None; None }
                 () = waker.notified() => None,
                 _ = heartbeat.tick() => self.beat(),
                 _ = incarnations.changed() => Some(End::Failed(session_expired())),
@@ -237,13 +258,17 @@ impl Session {
             _ => None,
         });
         let trust = (!self.parts.trust.holds()).then(|| Instant::now() + TRUST_CHECK);
-        drains.chain(self.going_away).chain(trust).min()
+        let slow = self.blocked.map(|since| since + self.parts.settings.silence_limit);
+        drains.chain(self.going_away).chain(trust).chain(slow).min()
     }
 
     fn deadline_passed(&mut self) -> Option<End> {
         let now = Instant::now();
         if self.going_away.is_some_and(|deadline| deadline <= now) {
             return Some(End::Failed(draining()));
+        }
+        if self.blocked.is_some_and(|since| since + self.parts.settings.silence_limit <= now) {
+            return Some(End::Slow(slow_consumer(self.parts.settings.silence_limit)));
         }
         for held in self.held.values_mut() {
             if let State::Draining { deadline, release } = &mut held.state {
@@ -361,6 +386,16 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// The subscriber took nothing for too long.
+fn slow_consumer(limit: Duration) -> Error {
+    let message = format!(
+        "the subscriber took nothing for {} ms while its stream was full, so its partitions were given to others; \
+         subscribe again, and read",
+        limit.as_millis()
+    );
+    Error::new(Reason::SlowConsumer, message).fact("silence_limit_ms", limit.as_millis()).retry_after(SLOW_RETRY)
 }
 
 /// The broker is shutting down.

@@ -91,10 +91,10 @@ reasons! {
     TooManyMembers = "TOO_MANY_MEMBERS", ResourceExhausted, "The group has as many members as allowed.";
     SlowConsumer = "SLOW_CONSUMER", ResourceExhausted, "The subscriber did not read for too long.";
     LogTruncated = "LOG_TRUNCATED", FailedPrecondition, "The log was cut by a failover or restore; the metadata say where to resume.";
-    LogEpochChanged = "LOG_EPOCH_CHANGED", Unavailable, "The database failed over; nothing was applied, try again.";
     DataLoss = "DATA_LOSS", DataLoss, "Stored events are damaged or missing.";
     DatabaseUnavailable = "DATABASE_UNAVAILABLE", Unavailable, "Postgres cannot be reached.";
     DiskFull = "DISK_FULL", ResourceExhausted, "Postgres has no room; nothing was applied.";
+    PortTaken = "PORT_TAKEN", AlreadyExists, "Another process listens at the broker's address.";
     UnsafeDurability = "UNSAFE_DURABILITY", Unavailable, "Postgres is set up so that acknowledged events could be lost.";
     BrokerDraining = "BROKER_DRAINING", Unavailable, "The broker is shutting down; another one will serve.";
     Overloaded = "OVERLOADED", ResourceExhausted, "The broker sheds load; nothing was applied.";

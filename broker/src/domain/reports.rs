@@ -52,3 +52,15 @@ pub struct PartitionSeek {
     /// Negative: passed over.
     pub replayed_events: i64,
 }
+
+/// One group's lag, all its partitions together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupLag {
+    pub organization: String,
+    pub stream: String,
+    pub group: String,
+    /// Events between the group's progress and the head.
+    pub events: i64,
+    /// Age of the next event, of the partition where it is oldest; 0 at the head.
+    pub seconds: f64,
+}

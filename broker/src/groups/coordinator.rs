@@ -117,6 +117,16 @@ impl Groups {
         lock(&self.shared.watched).values().map(|entry| entry.sessions).sum()
     }
 
+    /// Groups with sessions at this broker, and how many partitions each has.
+    pub fn sizes(&self) -> Vec<(GroupId, usize)> {
+        let size = |view: &View| match view {
+            View::Known(snapshot) => Some(snapshot.partitions.len()),
+            View::Unknown | View::Gone => None,
+        };
+        let watched = lock(&self.shared.watched);
+        watched.iter().filter_map(|(group, entry)| Some((*group, size(&entry.view.borrow())?))).collect()
+    }
+
     /// Looks at groups until told to stop.
     pub async fn run(self, poll: Duration, stop: CancellationToken) -> Result<()> {
         let mut ticks = tokio::time::interval(poll);

@@ -80,14 +80,14 @@ impl From<&config::Server> for Options {
 /// Opens a port. The error is a sentence for whoever starts the broker.
 pub fn bind(address: SocketAddr) -> Result<TcpListener> {
     listen(address).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "the port is taken; stop what uses it, or choose another",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another",
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-            _ => "choose another address",
+        let (reason, hint) = match error.kind() {
+            io::ErrorKind::AddrInUse => (Reason::PortTaken, "stop what listens there, or choose another"),
+            io::ErrorKind::PermissionDenied => (Reason::PermissionDenied, "ports below 1024 need privileges"),
+            io::ErrorKind::AddrNotAvailable => (Reason::InvalidArgument, "this machine has no such address"),
+            _ => (Reason::Internal, "choose another address"),
         };
         let message = format!("cannot listen at `{address}`: {error}; {hint}");
-        Error::new(Reason::Internal, message).source(error)
+        Error::new(reason, message).source(error)
     })
 }
 

@@ -50,7 +50,7 @@ impl ConsumerService for ConsumeService {
         let payloads = call.get_ref().payload_view();
         let subscription = Subscription { going, ..subscription(call.into_inner(), address)? };
         let frames = self.deliveries.subscribe(granted, subscription).await?;
-        let responses = ReceiverStream::new(frames).map(move |frame| match frame {
+        let responses = frames.map(move |frame| match frame {
             Ok(frame) => Ok(subscribe_response(frame, payloads, clock::unix_us())),
             Err(error) => Err(Status::from(error)),
         });

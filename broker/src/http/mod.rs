@@ -1,4 +1,5 @@
-//! The plaintext port: `/livez`, `/readyz`, `/metrics`, for probes and scrapers. It shows no tenant's data.
+//! The plaintext port: `/livez`, `/readyz`, `/metrics`, for probes and scrapers. Of tenants it shows the names of groups, with their
+//! lag, and nothing else.
 //!
 //! It lives as long as the process does its work: while the broker drains, `/readyz` says so.
 
@@ -7,7 +8,7 @@ mod pages;
 use crate::{
     domain::{Error, Result},
     runtime::{Kind, Readiness, Tasks},
-    telemetry::metrics,
+    telemetry::{lag::LagBoard, metrics},
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,7 +28,7 @@ const HEADER_BYTES: usize = 16 * 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Serves until the tasks are asked to stop.
-pub async fn run(listener: TcpListener, readiness: Readiness, tasks: Tasks) -> Result<()> {
+pub async fn run(listener: TcpListener, readiness: Readiness, lags: LagBoard, tasks: Tasks) -> Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stopping = tasks.stopping();
     let mut upkeep = interval(metrics::UPKEEP_INTERVAL);
@@ -46,10 +47,10 @@ pub async fn run(listener: TcpListener, readiness: Readiness, tasks: Tasks) -> R
                 let Ok(place) = places.clone().try_acquire_owned() else {
                     continue;
                 };
-                let (readiness, stopping) = (readiness.clone(), stopping.clone());
+                let (readiness, lags, stopping) = (readiness.clone(), lags.clone(), stopping.clone());
                 tasks.spawn(Kind::Connection, async move {
                     let served = tokio::select! {
-                        served = serve(stream, readiness) => served,
+                        served = serve(stream, readiness, lags) => served,
                         () = stopping.cancelled() => Ok(()),
                     };
                     drop(place);
@@ -64,9 +65,9 @@ pub async fn run(listener: TcpListener, readiness: Readiness, tasks: Tasks) -> R
     }
 }
 
-async fn serve(stream: TcpStream, readiness: Readiness) -> Result<()> {
+async fn serve(stream: TcpStream, readiness: Readiness, lags: LagBoard) -> Result<()> {
     let service = service_fn(move |request| {
-        let page = pages::answer(&request, &readiness);
+        let page = pages::answer(&request, &readiness, &lags);
         async move { Ok::<_, Infallible>(page) }
     });
     let connection = http1::Builder::new()

@@ -2,7 +2,7 @@
 
 use crate::{
     runtime::{Readiness, readiness::Cause},
-    telemetry::metrics,
+    telemetry::{lag::LagBoard, metrics},
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -14,7 +14,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// The request's body is never read.
-pub(super) fn answer<B>(request: &Request<B>, readiness: &Readiness) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(request: &Request<B>, readiness: &Readiness, lags: &LagBoard) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
     }
@@ -22,7 +22,7 @@ pub(super) fn answer<B>(request: &Request<B>, readiness: &Readiness) -> Response
         // Answering at all is being alive.
         "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => ready(&readiness.causes()),
-        "/metrics" => page(StatusCode::OK, PROMETHEUS, metrics::render()),
+        "/metrics" => page(StatusCode::OK, PROMETHEUS, metrics::render() + &lags.render()),
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
@@ -55,7 +55,7 @@ mod tests {
 
     async fn get(path: &str, method: Method, readiness: &Readiness) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(()).expect("request");
-        let response = answer(&request, readiness);
+        let response = answer(&request, readiness, &LagBoard::default());
         let code = response.status();
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         (code, String::from_utf8(bytes.to_vec()).expect("utf-8"))

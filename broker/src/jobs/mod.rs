@@ -1,6 +1,7 @@
 //! What happens without being asked. A job ticks: it does a bounded piece of work and says whether there is more. It takes no input,
 //! may be run again at any time, and is guarded by an advisory lock, so that one broker at a time is at it.
 
+pub mod lag;
 pub mod prune;
 pub mod retention;
 pub mod watch;

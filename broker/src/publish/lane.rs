@@ -129,9 +129,11 @@ pub struct LaneParts {
     pub tail: Tail,
 }
 
-/// Makes a lane: the handle, and the future that the runtime spawns.
-pub fn lane(index: usize, parts: LaneParts) -> (LaneHandle, impl Future<Output = crate::domain::Result<()>>) {
+/// Makes a lane, ready for its first publish: the handle, and the future that the runtime spawns.
+pub async fn lane(index: usize, parts: LaneParts) -> (LaneHandle, impl Future<Output = crate::domain::Result<()>>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
+    let mut main = Line::new(format!("lane {index}"), parts.clone());
+    main.warm().await;
     let state = Lane {
         receiver,
         open: true,
@@ -139,7 +141,7 @@ pub fn lane(index: usize, parts: LaneParts) -> (LaneHandle, impl Future<Output =
         producer: LaneProducer::default(),
         aside: Vec::new(),
         waiting: VecDeque::new(),
-        main: Some(Line::new(format!("lane {index}"), parts.clone())),
+        main: Some(main),
         side: Some(Line::new(format!("lane {index} side"), parts.clone())),
         parts,
     };

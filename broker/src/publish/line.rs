@@ -6,6 +6,7 @@ use crate::publish::lane::LaneParts;
 use crate::store::{Connection, Statement, append, error};
 use crate::telemetry::metrics;
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 
 /// How long a call is repeated before its submissions are told that nobody knows.
 const UNKNOWN_AFTER: Duration = Duration::from_secs(20);
@@ -25,6 +26,22 @@ impl Line {
         Self { name, parts, open: None }
     }
 
+    /// Opens the connection and makes an empty call, so that the first publish waits for neither: a session of Postgres compiles the
+    /// function and plans its statements when it is first called. A failure costs only this.
+    pub async fn warm(&mut self) {
+        let epoch = self.parts.epochs.current();
+        let warmed = match self.connection().await {
+            Ok((connection, statement)) => append::append(connection, statement, epoch, false, &[], &[])
+                .await
+                .map(drop)
+                .map_err(error::from_postgres),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = warmed {
+            tracing::debug!(line = %self.name, ?problem, "a lane could not be warmed; its first publish will wait longer");
+        }
+    }
+
     /// Makes the call until it is decisive, or until nobody could be asked for too long.
     pub async fn call(mut self, flush: Flush, wait: bool) -> (Self, Flush, FlushEnd) {
         let end = self.decide(&flush, wait).await;
@@ -36,6 +53,7 @@ impl Line {
         let (runs, rows) = (flush.runs(), flush.rows());
         let mut sent = false;
         loop {
+            let span = tracing::debug_span!("append", line = %self.name, runs = runs.len(), rows = rows.len(), wait);
             let epochs = self.parts.epochs.clone();
             let problem = match self.connection().await {
                 Err(problem) => problem,
@@ -45,7 +63,8 @@ impl Line {
                     let epoch = epochs.current();
                     let asked = Instant::now();
                     // A repeat waits for the lock that the lost call may still hold.
-                    let answer = append::append(connection, statement, epoch, wait, &runs, &rows).await;
+                    let call = append::append(connection, statement, epoch, wait, &runs, &rows);
+                    let answer = call.instrument(span).await;
                     metrics::get().append_seconds.record(asked.elapsed());
                     match answer {
                         // With a warning the commit may not be where it should be (a cancelled wait for a standby): again.

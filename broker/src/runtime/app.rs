@@ -25,6 +25,8 @@ use crate::runtime::{Condition, Kind, Readiness, Tasks};
 use crate::store::epoch::LogEpochs;
 use crate::store::{DatabaseUrl, Store, durability, migrate};
 use crate::tail::Tail;
+use crate::telemetry::lag::LagBoard;
+use futures_util::future::join_all;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +68,7 @@ struct Ground {
     groups: Groups,
     catalogue: Catalogue,
     trust: Trust,
+    lags: LagBoard,
 }
 
 impl App {
@@ -75,7 +78,7 @@ impl App {
         let http = accept::bind(config.http.listen)?;
         let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
         let ground = Ground::prepare(config, grpc_address).await?;
-        let publisher = ground.publisher();
+        let publisher = ground.publisher().await;
         let deliveries = ground.deliveries();
         ground.background();
         ground.serve(grpc, http, publisher.clone(), deliveries).await?;
@@ -194,15 +197,15 @@ impl Ground {
             groups,
             catalogue,
             trust,
+            lags: LagBoard::default(),
             config,
         })
     }
 
-    fn publisher(&self) -> Publisher {
+    async fn publisher(&self) -> Publisher {
         let parts = LaneParts { store: self.store.clone(), epochs: self.epochs.clone(), tail: self.tail.clone() };
         let mut lanes = Vec::with_capacity(self.config.database.lanes);
-        for index in 0..self.config.database.lanes {
-            let (handle, run) = lane(index, parts.clone());
+        for (handle, run) in join_all((0..self.config.database.lanes).map(|index| lane(index, parts.clone()))).await {
             self.tasks.spawn(Kind::Lane, run);
             lanes.push(handle);
         }
@@ -274,6 +277,8 @@ impl Ground {
         let retention = self.config.jobs.retention_interval;
         tasks.spawn(Kind::Job, jobs::run(Job::Retention, self.store.clone(), retention, stop.clone()));
         tasks.spawn(Kind::Job, jobs::run(Job::Prune, self.store.clone(), PRUNE_INTERVAL, stop.clone()));
+        let lag = jobs::lag::Lag::new(self.store.clone(), self.groups.clone(), self.lags.clone());
+        tasks.spawn(Kind::Job, lag.run(stop.clone()));
         let (tail, mut epochs) = (self.tail.clone(), self.epochs.subscribe());
         tasks.spawn(Kind::Job, async move {
             loop {
@@ -320,7 +325,8 @@ impl Ground {
         let options = accept::Options::from(&self.config.server);
         let closing = self.farewell.closing.clone();
         self.tasks.spawn(Kind::Accept, accept::run(grpc, Arc::new(door), self.tasks.clone(), options, closing));
-        self.tasks.spawn(Kind::Http, crate::http::run(http, self.readiness.clone(), self.tasks.clone()));
+        self.tasks
+            .spawn(Kind::Http, crate::http::run(http, self.readiness.clone(), self.lags.clone(), self.tasks.clone()));
         self.tasks.spawn(Kind::Watch, health::follow(reporter, self.readiness.clone(), self.tasks.stopping()));
         Ok(())
     }

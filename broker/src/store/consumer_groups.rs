@@ -4,10 +4,10 @@ use crate::domain::bounds::Bounds;
 use crate::domain::group::{ConsumerGroup, OnTruncated};
 use crate::domain::group_settings::{GroupChange, NewGroup, Start};
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, PartitionId, StreamId, StreamName};
-use crate::domain::reports::{Member, PartitionLag, PartitionSeek};
+use crate::domain::reports::{GroupLag, Member, PartitionLag, PartitionSeek};
 use crate::domain::{Error, Result};
 use crate::store::streams::{labels, labels_text};
-use crate::store::{Tenant, error::from_postgres};
+use crate::store::{Client, Tenant, error::from_postgres};
 use tokio_postgres::Row;
 
 /// The group of that name.
@@ -155,6 +155,24 @@ pub async fn lag(tenant: &Tenant, group: GroupId) -> Result<Vec<PartitionLag>> {
         member: Some(row.get::<_, String>("member_name")).filter(|name| !name.is_empty()),
         lease_epoch: row.get("lease_epoch"),
         truncated_events: row.get("truncated_events"),
+    });
+    Ok(lag.collect())
+}
+
+/// The lag of groups of any organization, all partitions of each together. Those that are gone are left out.
+pub async fn lags(db: &impl Client, groups: &[GroupId]) -> Result<Vec<(GroupId, GroupLag)>> {
+    let ids: Vec<i64> = groups.iter().map(|group| group.0).collect();
+    let sql = include_str!("sql/consumer_group/lags.sql");
+    let rows = db.query(sql, &[&ids]).await.map_err(from_postgres)?;
+    let lag = rows.iter().map(|row| {
+        let lag = GroupLag {
+            organization: row.get("organization"),
+            stream: row.get("stream"),
+            group: row.get("consumer_group"),
+            events: row.get("lag_events"),
+            seconds: row.get("lag_seconds"),
+        };
+        (GroupId(row.get("group_id")), lag)
     });
     Ok(lag.collect())
 }

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub delivery_bytes: Counter,
     /// Subscriptions open now.
     pub sessions: Gauge,
+    /// Subscriptions whose window is full: nothing is sent before a commit.
+    pub full_windows: Gauge,
     /// Subscribers dropped because they did not read.
     pub slow_consumers: Counter,
     /// Bytes in the tail cache.
@@ -126,16 +128,20 @@ pub fn upkeep() {
     RECORDER.run_upkeep();
 }
 
-/// Events between a group's progress and the head. One a group that has members at this broker: drop it to zero at the end.
-pub fn group_lag_events(stream: &str, group: &str) -> Gauge {
-    LazyLock::force(&RECORDER);
-    gauge!("eventflow_group_lag_events", "stream" => stream.to_owned(), "group" => group.to_owned())
+/// One more on a gauge, as long as it lives.
+pub struct Raised(Gauge);
+
+impl Raised {
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
 }
 
-/// The same in seconds: the largest of the group's partitions.
-pub fn group_lag_seconds(stream: &str, group: &str) -> Gauge {
-    LazyLock::force(&RECORDER);
-    gauge!("eventflow_group_lag_seconds", "stream" => stream.to_owned(), "group" => group.to_owned())
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// Calls by method and code. Keep the handle: there is one for each pair.
@@ -165,8 +171,6 @@ fn install() -> PrometheusHandle {
 }
 
 fn describe_labelled() {
-    metrics::describe_gauge!("eventflow_group_lag_events", Unit::Count, "Events behind, by stream and group.");
-    metrics::describe_gauge!("eventflow_group_lag_seconds", Unit::Seconds, "Seconds behind, by stream and group.");
     metrics::describe_counter!("eventflow_grpc_requests_total", Unit::Count, "Calls, by method and code.");
     metrics::describe_histogram!("eventflow_grpc_seconds", Unit::Seconds, "Time of a whole call, by method.");
 }
@@ -209,6 +213,7 @@ impl Metrics {
             deliveries: count("eventflow_deliveries_total", Count, "Events sent to subscribers and readers."),
             delivery_bytes: count("eventflow_delivery_bytes_total", Bytes, "Bytes of the events sent."),
             sessions: level("eventflow_sessions", Count, "Subscriptions open now."),
+            full_windows: level("eventflow_full_windows", Count, "Subscriptions that wait for commits: their window is full."),
             slow_consumers: count("eventflow_slow_consumers_total", Count, "Subscribers dropped because they did not read."),
             tail_cache_bytes: level("eventflow_tail_cache_bytes", Bytes, "Bytes in the tail cache."),
             tail_hits: count("eventflow_tail_hits_total", Count, "Batches served from memory."),

@@ -3,9 +3,13 @@
 mod catalogue;
 mod faults;
 mod groups;
+mod lag;
 mod publish;
+mod publisher;
+mod reasons;
 mod routing;
 mod schema;
+mod slow;
 mod support;
 mod transport;
 mod under_load;

@@ -1,6 +1,7 @@
 //! Publishing and reading back, over gRPC.
 
 use crate::support::{Clients, Ground, appended, event, reason, refused, sequenced, text};
+use eventflow_broker::jobs::Job;
 use eventflow_proto::v1::{self, publish_stream_response::Answer};
 use tokio_stream::StreamExt;
 use uuid::Uuid;
@@ -150,4 +151,27 @@ async fn another_organization_sees_nothing() {
     assert_eq!((status.code(), reason(&status).as_str()), (tonic::Code::NotFound, "STREAM_NOT_FOUND"));
     other.create_stream("orders", 1).await;
     assert!(read_all(&mut other, "orders", 0).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_stream_goes_with_its_last_row() {
+    let (ground, app, mut clients) = spine().await;
+    clients.publish("orders", 0, &["a"]).await;
+    clients.publish("orders", 3, &["b"]).await;
+    let delete = v1::DeleteStreamRequest { name: "orders".into(), ..Default::default() };
+    clients.streams.delete_stream(delete).await.expect("deleted");
+    let client = ground.database.connect().await;
+    let left = async || {
+        let sql = "select (select count(*) from eventflow.stream), (select count(*) from eventflow.partition_head),
+                          (select count(*) from eventflow.event_batch), (select count(*) from eventflow.producer_run)";
+        let row = client.query_one(sql, &[]).await.expect("counts");
+        (0..4).map(|column| row.get(column)).collect::<Vec<i64>>()
+    };
+    Job::Prune.tick(app.store()).await.expect("pruned");
+    assert_eq!(left().await, [1, 4, 2, 2], "as long as there are rows");
+    // Rows go first, then what was theirs.
+    Job::Retention.tick(app.store()).await.expect("reclaimed");
+    Job::Retention.tick(app.store()).await.expect("reclaimed");
+    Job::Prune.tick(app.store()).await.expect("pruned");
+    assert_eq!(left().await, [0, 0, 0, 0]);
 }

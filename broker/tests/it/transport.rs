@@ -7,4 +7,4 @@ mod endings;
 mod exhausted;
 mod fixture;
 mod probes;
-mod wire;
+pub mod wire;

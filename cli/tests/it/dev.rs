@@ -64,6 +64,16 @@ async fn the_first_five_minutes_and_a_second_start() {
     let read = ok(home.run(&["consume", "hello", "--exit", "--format", "%p %o %v"]));
     assert_eq!(read, "0 0 first event\n");
 
+    let chosen = ok(home.run(&["publish", "hello", "here", "--partition", "5", "--key", "k"]));
+    assert!(chosen.starts_with("hello/5 @ offset "), "{chosen}");
+    let beyond = home.run(&["publish", "hello", "nowhere", "--partition", "8"]);
+    assert_ne!(beyond.code, 0);
+    assert!(beyond.err.starts_with("error[PARTITION_OUT_OF_RANGE]: "), "{}", beyond.err);
+    let object: serde_json::Value =
+        serde_json::from_str(&ok(home.run(&["consume", "hello", "--partition", "5", "--exit", "--format", "jsonl"])))
+            .unwrap();
+    assert!(object["publisher"].as_str().unwrap().starts_with("key:"), "{object}");
+
     let missing = home.run(&["consume", "helo", "--exit"]);
     assert_eq!(missing.code, 3, "{missing:?}");
     assert!(missing.err.starts_with("error[STREAM_NOT_FOUND]: "), "{}", missing.err);

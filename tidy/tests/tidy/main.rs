@@ -1,6 +1,7 @@
 //! Reads the repository's own files and refuses what the house rules forbid. Each rule has a room:
 //!
 //! * [`rooms`]: which room of the broker may import which, and which crates.
+//! * [`reasons`]: every error reason is produced by some test.
 //! * [`sizes`]: how long a file and a function may be.
 //! * [`words`]: left-overs, words of other products, promises that are too large, sleeps in tests.
 //! * [`sql`]: SQL stands in the broker's `store` and in `migrations`.
@@ -11,6 +12,7 @@
 
 mod machine_paths;
 mod mask;
+mod reasons;
 mod rooms;
 mod sizes;
 mod sources;
@@ -29,6 +31,12 @@ fn no_findings(rule: fn(&SourceFile) -> Vec<Finding>) {
 #[test]
 fn rooms_import_only_what_the_table_allows() {
     no_findings(rooms::check);
+}
+
+#[test]
+fn every_error_reason_is_produced_by_some_test_and_explained() {
+    let findings: Vec<String> = reasons::check(&repository_files()).iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "{} findings:\n\n{}\n", findings.len(), findings.join("\n"));
 }
 
 #[test]

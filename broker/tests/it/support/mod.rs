@@ -35,6 +35,18 @@ impl Ground {
         broker_at(&self.database.url(), overrides).await
     }
 
+    /// Until an append waits for a lock that the test holds.
+    pub async fn until_an_append_waits(&self) {
+        let client = self.database.connect().await;
+        let sql = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and query like '%append_v1%'";
+        let look = async {
+            // poll
+            while client.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) == 0 {}
+        };
+        eventflow_testkit::within("an append that waits", look).await;
+    }
+
     /// A key of an organization, which is made when it is missing.
     pub async fn key(&self, organization: &str) -> String {
         let key = ApiKey::generate(Environment::Test);

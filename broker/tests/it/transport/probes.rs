@@ -5,6 +5,7 @@ use eventflow_broker::{
     grpc::accept,
     http,
     runtime::{Condition, Kind, Readiness, Tasks},
+    telemetry::lag::LagBoard,
 };
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ async fn start() -> (SocketAddr, Readiness, Tasks) {
     let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
     let address = listener.local_addr().expect("address");
     let (readiness, tasks) = (Readiness::starting(), Tasks::new());
-    tasks.spawn(Kind::Http, http::run(listener, readiness.clone(), tasks.clone()));
+    tasks.spawn(Kind::Http, http::run(listener, readiness.clone(), LagBoard::default(), tasks.clone()));
     (address, readiness, tasks)
 }
 
@@ -54,7 +55,8 @@ async fn nonsense_and_large_headers_end_their_connection_only() {
 async fn a_port_that_is_taken_is_named_with_a_way_out() {
     let (address, _, tasks) = start().await;
     let error = accept::bind(address).expect_err("taken");
-    assert!(error.message().contains(&address.to_string()) && error.message().contains("the port is taken"));
+    assert_eq!(error.reason().as_str(), "PORT_TAKEN");
+    assert!(error.message().contains(&address.to_string()) && error.message().contains("choose another"));
     tasks.stop();
     tasks.wait().await;
 }

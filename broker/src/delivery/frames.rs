@@ -1,0 +1,77 @@
+//! The frames of a session on their way out.
+
+use crate::delivery::frame::Frame;
+use crate::domain::{Error, Result};
+use futures_util::Stream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::{mpsc, oneshot};
+
+/// Frames on their way to a subscriber's stream. When it is full the session waits.
+const QUEUE: usize = 8;
+
+/// What a subscriber gets. Dropped, it says that the subscriber has gone.
+pub struct Frames {
+    queue: mpsc::Receiver<Result<Frame>>,
+    /// An error that overtakes what the subscriber did not take.
+    cut: Option<oneshot::Receiver<Error>>,
+}
+
+/// The session's end of it.
+pub(super) struct Outlet {
+    pub queue: mpsc::Sender<Result<Frame>>,
+    pub cut: Option<oneshot::Sender<Error>>,
+}
+
+pub(super) fn frames() -> (Outlet, Frames) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let (cutter, cut) = oneshot::channel();
+    (Outlet { queue: sender, cut: Some(cutter) }, Frames { queue, cut: Some(cut) })
+}
+
+impl Stream for Frames {
+    type Item = Result<Frame>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.cut.as_mut().map(|cut| Pin::new(cut).poll(cx)) {
+            Some(Poll::Ready(Ok(error))) => {
+                self.cut = None;
+                self.queue.close();
+                while self.queue.try_recv().is_ok() {}
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Poll::Ready(Err(_))) => self.cut = None,
+            Some(Poll::Pending) | None => {}
+        }
+        self.queue.poll_recv(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Reason;
+    use futures_util::StreamExt;
+
+    #[tokio::test]
+    async fn a_cut_overtakes_what_was_not_taken() {
+        let (mut outlet, mut frames) = frames();
+        outlet.queue.send(Ok(Frame::Lost(vec![1]))).await.expect("room");
+        assert!(matches!(frames.next().await, Some(Ok(Frame::Lost(_)))));
+        outlet.queue.send(Ok(Frame::Lost(vec![2]))).await.expect("room");
+        let error = Error::new(Reason::SlowConsumer, "too slow");
+        outlet.cut.take().expect("not cut yet").send(error).expect("somebody listens");
+        assert!(matches!(frames.next().await, Some(Err(error)) if error.reason() == Reason::SlowConsumer));
+        drop(outlet);
+        assert!(frames.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn without_a_cut_every_frame_comes() {
+        let (outlet, mut frames) = frames();
+        outlet.queue.send(Ok(Frame::Lost(vec![1]))).await.expect("room");
+        drop(outlet);
+        assert!(frames.next().await.is_some());
+        assert!(frames.next().await.is_none());
+    }
+}
