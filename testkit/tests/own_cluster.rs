@@ -1,7 +1,10 @@
 //! A cluster of one's own: what survives which end, silence, and failover.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use eventflow_testkit::{OwnCluster, Settings, Stop, within};
+use std::io::Write;
+use std::time::Duration;
+
+use eventflow_testkit::{OwnCluster, Settings, SmallDisk, Stop, within};
 
 async fn count(cluster: &OwnCluster) -> i64 {
     let client = cluster.connect().await;
@@ -59,4 +62,35 @@ async fn a_promoted_standby_has_what_it_had_seen_and_takes_writes() {
     standby.promote().await;
     write(&standby, "insert into kept values (3)").await;
     assert_eq!(count(&standby).await, 3);
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_a_synchronous_standby() {
+    let primary = OwnCluster::with_settings(Settings::throwaway()).await;
+    write(&primary, "create table kept (n int)").await;
+    let standby = primary.standby().await;
+    primary.wait_for_standbys().await;
+    write(&primary, "insert into kept values (1)").await;
+    standby.stop(Stop::Kill).await;
+    let alone = tokio::time::timeout(Duration::from_millis(300), write(&primary, "insert into kept values (2)")).await;
+    assert!(alone.is_err(), "nobody has flushed it");
+    standby.start().await;
+    write(&primary, "insert into kept values (3)").await;
+    standby.catch_up_with(&primary).await;
+    assert_eq!(count(&standby).await, count(&primary).await);
+}
+
+#[tokio::test]
+async fn a_small_disk_is_full_until_it_grows() {
+    let Some(disk) = SmallDisk::mount(1) else {
+        let _ = writeln!(std::io::stderr(), "a_small_disk ... skipped: cannot mount a small file system here");
+        return;
+    };
+    let file = disk.path().join("file");
+    assert!(std::fs::write(&file, vec![1; 2 << 20]).is_err());
+    disk.grow(4);
+    std::fs::write(&file, vec![1; 2 << 20]).unwrap();
+    let path = disk.path().to_owned();
+    drop(disk);
+    assert!(!path.exists());
 }

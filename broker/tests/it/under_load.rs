@@ -1,10 +1,11 @@
 //! Promises of publishing and delivery that only break when much happens at once.
 
 use crate::support::member::{Member, progress};
-use crate::support::{Clients, Ground, sequenced, text, turn};
+use crate::support::{Clients, Ground, broker_at, sequenced, text, turn};
 use eventflow_broker::runtime::app::App;
+use eventflow_proto::v1::commit_request::Frame as Ask;
 use eventflow_proto::v1::{self, position::At, publish_stream_response::Answer, subscribe_response::Frame};
-use eventflow_testkit::within;
+use eventflow_testkit::{Action, Match, PgProxy, Step, Upstream, within};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeSet;
@@ -87,6 +88,43 @@ async fn seeks_under_load_move_the_member_and_everything_behind_them_comes() {
     assert!(moves > 0, "some of the seeks reached the member while it ran");
     let lag = lag(&mut clients).await;
     assert_eq!((lag.lag_events, lag.partitions[0].next_offset), (0, events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_under_way_is_kept_by_the_revocation_behind_it() {
+    let ground = Ground::new().await;
+    let proxy = PgProxy::start(Upstream::postgres(ground.database.connection()));
+    let app = broker_at(&ground.database.through(proxy.address()).url(), &[]).await;
+    let mut clients = Clients::new(&app, &ground.key("acme").await).await;
+    clients.create_stream("orders", 2).await;
+    clients.create_group("billing", "orders").await;
+    let mut first = Member::join(&clients, "billing", "first").await.expect("joined");
+    first.until_held(2).await;
+    for partition in 0..2 {
+        clients.publish("orders", partition, &["a", "b"]).await;
+    }
+    first.texts(4).await;
+    let mut second = Member::join(&clients, "billing", "second").await.expect("joined");
+    let revoking = |_: &Member, frame: &Frame| match frame {
+        Frame::Revoking(revoking) => Some(revoking.partitions.clone()),
+        _ => None,
+    };
+    let going = first.until(revoking).await;
+    let lease = first.held[&going[0]];
+
+    let commit = proxy.on(Match::sql_contains("commit_v1"), Step::BeforeForward, Action::Hold);
+    let handing_over = proxy.on(Match::sql_contains("release_v1"), Step::BeforeForward, Action::Pass);
+    first.send(progress(lease, 1)).await.expect("sent");
+    commit.fired().await;
+    first.send(Ask::Release(v1::CommitRelease { partitions: going })).await.expect("sent");
+    let overtaken = tokio::time::timeout(Duration::from_millis(300), handing_over.fired()).await;
+    assert!(overtaken.is_err(), "nothing is handed over while a commit is under way");
+    commit.release();
+    let answer = first.answer().await.expect("answered");
+    assert_eq!(answer.results[0].committed_offset, Some(1));
+    second.until_held(1).await;
+    assert_eq!(second.held[&lease.partition].next_offset, 1);
+    assert_eq!(second.texts(1).await, [(lease.partition, 1, "b".into())]);
 }
 
 /// What became of one request of a publish stream.

@@ -131,7 +131,7 @@ async fn killed_while_the_append_holds_its_lock_without_a_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_the_append_holds_its_lock_and_the_commit_arrives_during_the_retry() {
-    killed_at(Step::BeforeSync, Held::DuringTheRetry, First::Either).await;
+    killed_at(Step::BeforeSync, Held::DuringTheRetry, First::KilledBroker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
