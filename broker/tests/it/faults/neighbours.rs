@@ -54,6 +54,8 @@ impl Street {
             }
         };
         within("submissions to wait", waits).await;
+        // What is admitted stands in the lane's queue a moment later.
+        self.broker.metrics().await;
     }
 }
 
