@@ -245,7 +245,8 @@ async fn readers_that_fall_behind_and_catch_up_while_events_come_miss_none_and_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_stops_reading_costs_a_window_and_slows_nobody() {
-    let (_ground, app, mut clients, key) = spine(&[]).await;
+    // It is given up after this time; here it is to come back.
+    let (_ground, app, mut clients, key) = spine(&[("delivery.silence_limit_ms", "600000")]).await;
     let (events, healthy, window) = (400i64, 10, 20);
     let subscribe = |group: &str, window_events| v1::SubscribeRequest {
         group: group.into(),
