@@ -243,8 +243,11 @@ begin
             v_place := v_place + 1;
         end loop;
         -- Offsets rest on it: what producers are told, and what stands in the log, must be the same events.
-        if v_locked and v_next - v_base <> v_check.event_count then
-            raise exception 'rows and runs of a partition must have the same events';
+        if v_locked then
+            -- In a statement of its own: `v_check` is not assigned before the first partition that was locked.
+            if v_next - v_base <> v_check.event_count then
+                raise exception 'rows and runs of a partition must have the same events';
+            end if;
         end if;
         v_first := v_last + 1;
     end loop;
