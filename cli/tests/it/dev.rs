@@ -90,7 +90,7 @@ async fn the_first_five_minutes_and_a_second_start() {
 
     let again = Dev::start(&home).await;
     assert_eq!(key_of(&env), key_of(&fs::read_to_string(home.path("dev/dev.env")).unwrap()));
-    let read = ok(home.run(&["consume", "hello", "--exit", "--format", "payload"]));
+    let read = ok(home.run(&["consume", "hello", "--partition", "0", "--exit", "--format", "payload"]));
     assert_eq!(read, "first event\n");
     again.stop().await;
 }
