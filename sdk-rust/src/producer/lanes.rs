@@ -24,6 +24,8 @@ pub(super) struct Lanes {
     work: BTreeSet<u32>,
     /// Keys go elsewhere: everything comes to rest, then goes on by the new routing.
     rerouting: bool,
+    /// The first time at which something that was told to wait may be sent again.
+    resume_at: Option<Instant>,
     in_flight_max: usize,
 }
 
@@ -34,6 +36,7 @@ impl Lanes {
             sequencers: BTreeMap::new(),
             work: BTreeSet::new(),
             rerouting: false,
+            resume_at: None,
             in_flight_max,
         }
     }
@@ -69,8 +72,14 @@ impl Lanes {
             return;
         };
         let effects = sequencer.answered(ticket, answer);
+        self.resume_at = self.resume_at.into_iter().chain(sequencer.not_before()).min();
         self.work.insert(partition);
         settle(shared, effects);
+    }
+
+    /// When [`Lanes::tick`] is due at the latest, because something may be sent again.
+    pub(super) fn resume_at(&self) -> Option<Instant> {
+        self.resume_at
     }
 
     /// The `PublishStream` has ended.
@@ -83,6 +92,8 @@ impl Lanes {
 
     /// Fails what is overdue, and looks again at what waits for its time.
     pub(super) fn tick(&mut self, shared: &Shared, now: Instant) {
+        let waiting = self.sequencers.values().filter_map(Sequencer::not_before);
+        self.resume_at = waiting.filter(|time| *time > now).min();
         for (partition, sequencer) in &mut self.sequencers {
             if !sequencer.is_empty() {
                 settle(shared, sequencer.expire(now));
@@ -99,11 +110,6 @@ impl Lanes {
 
     pub(super) fn wants_fresh_stream(&self) -> bool {
         self.sequencers.values().any(Sequencer::wants_fresh_stream)
-    }
-
-    /// True when nothing is on its way and nothing waits to be resent.
-    pub(super) fn is_idle(&self) -> bool {
-        self.sequencers.values().all(Sequencer::is_empty)
     }
 
     /// True when all that is needed to go on is the new routing.

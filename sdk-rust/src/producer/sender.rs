@@ -29,10 +29,10 @@ use crate::{
 const REQUESTS_QUEUED: usize = 16;
 /// A broker that owes an answer for longer than this is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// How often deadlines and pauses are looked at while something is on its way.
-const TICK: Duration = Duration::from_millis(20);
-/// The same while nothing is.
-const TICK_IDLE: Duration = Duration::from_secs(1);
+/// Deadlines are looked at so many times within the delivery timeout, but never more nor less often than the two below.
+const LOOKS: u32 = 8;
+const TICK_MIN: Duration = Duration::from_millis(20);
+const TICK_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Sender {
     client: Client,
@@ -40,6 +40,8 @@ pub(super) struct Sender {
     stop: CancellationToken,
     lanes: Lanes,
     tick: Pin<Box<Sleep>>,
+    /// From one look at the deadlines to the next: a timer for each event would cost as much as the event.
+    pause: Duration,
 }
 
 /// Why a `PublishStream` ended.
@@ -78,7 +80,8 @@ impl Session {
 
 impl Sender {
     pub(super) fn new(client: Client, shared: Arc<Shared>, stop: CancellationToken, in_flight_max: usize) -> Self {
-        Self { client, shared, stop, lanes: Lanes::new(in_flight_max), tick: Box::pin(sleep(TICK_IDLE)) }
+        let pause = (shared.sizes.delivery_timeout / LOOKS).clamp(TICK_MIN, TICK_MAX);
+        Self { client, shared, stop, lanes: Lanes::new(in_flight_max), tick: Box::pin(sleep(pause)), pause }
     }
 
     /// Runs until the producer is closed, dropped, or cannot go on.
@@ -128,15 +131,15 @@ impl Sender {
     fn ticked(&mut self) {
         let now = Instant::now();
         self.lanes.tick(&self.shared, now);
-        let pause = if self.lanes.is_idle() { TICK_IDLE } else { TICK };
-        self.tick.as_mut().reset(now + pause);
+        self.tick.as_mut().reset(now + self.pause);
     }
 
-    /// Wakes soon, because something is on its way now.
-    fn hurry(&mut self) {
-        let soon = Instant::now() + TICK;
-        if self.tick.deadline() > soon {
-            self.tick.as_mut().reset(soon);
+    /// Wakes when what was told to wait may be sent again.
+    fn wake_in_time(&mut self) {
+        if let Some(time) = self.lanes.resume_at()
+            && time < self.tick.deadline()
+        {
+            self.tick.as_mut().reset(time);
         }
     }
 
@@ -145,6 +148,7 @@ impl Sender {
         loop {
             self.lanes.look(&self.shared);
             let blocked = self.pump(&mut session);
+            self.wake_in_time();
             if self.lanes.wants_fresh_stream() {
                 return End::Again;
             }
@@ -160,7 +164,7 @@ impl Sender {
                         return end;
                     }
                 }
-                () = shared.wake.notified() => self.hurry(),
+                () = shared.wake.notified() => {}
                 room = async { session.requests.reserve().await.is_ok() }, if blocked => {
                     if !room {
                         return self.closed_by_broker(&mut session).await;

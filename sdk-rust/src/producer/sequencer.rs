@@ -137,6 +137,11 @@ impl Sequencer {
         self.in_flight
     }
 
+    /// Until when nothing is sent.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
     /// True when a new parcel would be sent at once, given how many may be in flight.
     pub(super) fn takes(&self, limit: usize, now: Instant) -> bool {
         !self.stopped
