@@ -1,12 +1,22 @@
 //! The client: a handle on one organization's streams and groups.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    connection::Connections, consumer::ConsumerBuilder, error::Result, groups::Groups, limits::Limits,
-    options::ClientOptions, producer::ProducerBuilder, read::ReadBuilder, streams::Streams,
+    connection::Connections,
+    consumer::ConsumerBuilder,
+    error::Result,
+    groups::Groups,
+    limits::Limits,
+    options::ClientOptions,
+    producer::{Hub, ProducerBuilder},
+    read::ReadBuilder,
+    streams::Streams,
 };
 
 /// A client of EventFlow. Cheap to clone; all clones share one connection.
@@ -19,9 +29,11 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     connections: Connections,
     tasks: Tasks,
+    /// Where the producers of a stream meet, by its name.
+    hubs: Mutex<HashMap<String, Weak<Hub>>>,
 }
 
-/// The background tasks of a client: one for each producer and consumer. Cheap to clone.
+/// The background tasks of a client: one for each consumer, and for the producers of each stream. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Tasks {
     pub(crate) tracker: TaskTracker,
@@ -52,7 +64,11 @@ impl Client {
 
     /// A client that connects when it is first used.
     pub fn lazy(options: ClientOptions) -> Self {
-        Self(Arc::new(Shared { connections: Connections::new(options), tasks: Tasks::default() }))
+        Self(Arc::new(Shared {
+            connections: Connections::new(options),
+            tasks: Tasks::default(),
+            hubs: Mutex::default(),
+        }))
     }
 
     /// Administration of streams.
@@ -98,6 +114,18 @@ impl Client {
 
     pub(crate) fn connections(&self) -> &Connections {
         &self.0.connections
+    }
+
+    /// Where the producers of a stream meet.
+    pub(crate) fn hub(&self, stream: &str) -> Arc<Hub> {
+        let mut hubs = self.0.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hub) = hubs.get(stream).and_then(Weak::upgrade) {
+            return hub;
+        }
+        hubs.retain(|_, hub| hub.strong_count() > 0);
+        let hub = Arc::new(Hub::default());
+        hubs.insert(stream.to_owned(), Arc::downgrade(&hub));
+        hub
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

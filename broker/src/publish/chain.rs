@@ -1,8 +1,9 @@
 //! Order on a publish stream after a refusal.
 //!
 //! Requests of a stream are pipelined, so that later ones are under way when an earlier one is refused. They must not be
-//! appended: a later request of the stream to the same partition fails with `PRECEDING_FAILED` until one arrives that starts at
-//! the refused first sequence, or, without a producer, one marked `after_refusal`.
+//! appended: a later request of the stream, of the same producer and to the same partition, fails with `PRECEDING_FAILED` until
+//! one arrives that starts at the refused first sequence, or, without a producer, one marked `after_refusal`. Producers that
+//! share a stream do not wait for one another.
 //!
 //! Where the broker chooses partitions, requests that it sent by an old routing version are sent again, in their order. A
 //! request by a newer version waits until they are settled, so that it does not overtake them.
@@ -14,15 +15,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use uuid::Uuid;
 
 /// The state of one publish stream, shared with the lanes. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
-    blocked: Arc<Mutex<HashMap<PartitionId, Block>>>,
+    blocked: Arc<Mutex<HashMap<Place, Block>>>,
     /// The routing version by which the newest request of each stream went.
     routes: Arc<Mutex<HashMap<StreamId, i64>>>,
     /// Counts requests that are queued and not settled.
     unsettled: TaskTracker,
+}
+
+/// Order is kept by partition and producer; events without a producer are one.
+type Place = (PartitionId, Option<Uuid>);
+
+fn place(work: &Work) -> Place {
+    (work.partition, work.producer.map(|producer| producer.id))
 }
 
 /// What would lift a block.
@@ -47,17 +56,17 @@ impl Chain {
         self.unsettled.token()
     }
 
-    /// Something of this stream was refused: what follows in its partition is refused too. The first refusal counts.
+    /// Something of this stream was refused: what follows at its place is refused too. The first refusal counts.
     pub fn block(&self, work: &Work) {
         let block = work.producer.map_or(Block::Acknowledgement, |producer| Block::Sequence(producer.first_sequence));
-        lock(&self.blocked).entry(work.partition).or_insert(block);
+        lock(&self.blocked).entry(place(work)).or_insert(block);
     }
 
     /// Called by the lane for every submission in its order: lifts the block when this is the one that is waited for, and refuses
     /// it when it stands behind a refusal.
     pub fn admit(&self, work: &Work) -> Result<()> {
         let mut blocked = lock(&self.blocked);
-        let Some(block) = blocked.get(&work.partition).copied() else {
+        let Some(block) = blocked.get(&place(work)).copied() else {
             return Ok(());
         };
         let first_sequence = work.producer.map(|producer| producer.first_sequence);
@@ -67,12 +76,12 @@ impl Chain {
             _ => false,
         };
         if lifted {
-            blocked.remove(&work.partition);
+            blocked.remove(&place(work));
             return Ok(());
         }
         let error = Error::new(
             Reason::PrecedingFailed,
-            "an earlier request of this publish stream to the same partition was refused; nothing was applied",
+            "an earlier request of this publish stream and producer to the same partition was refused; nothing was applied",
         )
         .applied(Applied::No);
         Err(match block {
@@ -92,7 +101,6 @@ mod tests {
     use crate::domain::event::Encoded;
     use crate::domain::ids::OrganizationId;
     use crate::publish::plan::Producer;
-    use uuid::Uuid;
 
     fn work(partition: i64, first_sequence: Option<i64>, after_refusal: bool) -> Work {
         Work {
@@ -108,6 +116,11 @@ mod tests {
         }
     }
 
+    fn of_another(mut work: Work) -> Work {
+        work.producer = work.producer.map(|producer| Producer { id: Uuid::max(), ..producer });
+        work
+    }
+
     #[test]
     fn what_stands_behind_a_refusal_waits_for_the_refused_sequence() {
         let chain = Chain::default();
@@ -117,6 +130,7 @@ mod tests {
         assert_eq!(refusal.reason(), Reason::PrecedingFailed);
         assert!(refusal.metadata().contains(&("expected_sequence", "5".to_owned())));
         chain.admit(&work(2, Some(9), false)).expect("another partition");
+        chain.admit(&of_another(work(1, Some(9), false))).expect("another producer");
         chain.admit(&work(1, Some(5), false)).expect("the one that is waited for");
         chain.admit(&work(1, Some(9), false)).expect("lifted");
     }

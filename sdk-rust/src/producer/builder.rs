@@ -1,7 +1,7 @@
 //! Options of a producer.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use super::{
     Handle, Producer, Shared,
     intake::{Intake, Routing, Sizes},
     sender::Sender,
+    source::Source,
 };
 use crate::{
     client::Client,
@@ -100,19 +101,23 @@ impl ProducerBuilder {
             batch_bytes: self.batch_bytes,
             delivery_timeout: self.delivery_timeout,
         };
+        let hub = self.client.hub(&self.stream);
         let shared = Arc::new(Shared {
             stream: self.stream.into(),
             sizes,
             max_event_bytes: routing.max_event_bytes,
             intake: Mutex::new(Intake::new(routing, sizes, first_partition)),
             memory: Semaphore::new(self.memory_bytes),
-            wake: Notify::new(),
+            id: hub.next_id(),
+            hub: Arc::clone(&hub),
+            is_told: AtomicBool::new(false),
             settled: Notify::new(),
         });
         let tasks = self.client.tasks().clone();
         let stop = tasks.stop.child_token();
-        let sender = Sender::new(self.client, Arc::clone(&shared), stop.clone(), self.in_flight_per_partition);
-        tasks.tracker.spawn(sender.run());
+        if hub.join(Source::new(Arc::clone(&shared), stop.clone(), self.in_flight_per_partition)) {
+            tasks.tracker.spawn(Sender::new(self.client, hub).run());
+        }
         Ok(Producer(Arc::new(Handle { shared, stop })))
     }
 

@@ -16,14 +16,15 @@
 //!
 //! # From `send` to receipt
 //!
-//! `send` encodes the event into the `intake`, by partition. The `sender`, one task, moves what has gathered to the partition's
-//! `sequencer`, which gives it its numbers, and on to a `PublishStream`. Answers settle whole `parcel`s, which wakes the
-//! receipts.
+//! `send` encodes the event into the `intake`, by partition. The `sender`, one task for all producers that a client has for a
+//! stream (they meet at the `hub`), moves what has gathered to the partition's `sequencer`, which gives it its numbers, and on
+//! to a `PublishStream`. Answers settle whole `parcel`s, which wakes the receipts.
 //!
 //! **Invariant:** events of one partition are appended in the order of their `send`s, each at most once, through any
 //! sequence of refusals, lost connections and brokers.
 
 mod builder;
+mod hub;
 mod intake;
 mod lanes;
 mod parcel;
@@ -34,11 +35,15 @@ mod sender;
 mod sequencer;
 #[cfg(test)]
 mod sequencer_model;
+mod source;
 mod validate;
 mod verdict;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +56,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use builder::ProducerBuilder;
+pub(crate) use hub::Hub;
 pub use receipt::Receipt;
 
 use crate::{
@@ -82,6 +88,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.shared.tell();
     }
 }
 
@@ -93,8 +100,11 @@ struct Shared {
     intake: Mutex<Intake>,
     /// Bytes of events that may still be taken.
     memory: Semaphore,
-    /// The sender has something to look at.
-    wake: Notify,
+    hub: Arc<Hub>,
+    /// Number at the hub.
+    id: u64,
+    /// The sender knows that there is something to look at.
+    is_told: AtomicBool,
     /// The fate of some events has become known.
     settled: Notify,
 }
@@ -102,6 +112,13 @@ struct Shared {
 impl Shared {
     fn intake(&self) -> MutexGuard<'_, Intake> {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the sender that there is something to look at.
+    fn tell(&self) {
+        if !self.is_told.swap(true, Ordering::SeqCst) {
+            self.hub.tell(self.id);
+        }
     }
 
     fn give_back(&self, parcel: &Parcel) {
@@ -186,7 +203,7 @@ impl Producer {
         match pushed {
             Ok((receipt, wake)) => {
                 if wake {
-                    shared.wake.notify_one();
+                    shared.tell();
                 }
                 Ok(receipt)
             }
@@ -226,6 +243,7 @@ impl Producer {
         self.0.shared.intake().ended.get_or_insert_with(|| Error::closed("producer"));
         let flushed = self.flush().await;
         self.0.stop.cancel();
+        self.0.shared.tell();
         flushed
     }
 

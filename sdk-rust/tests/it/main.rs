@@ -5,4 +5,5 @@ mod consumer;
 mod fake;
 mod producer;
 mod reader;
+mod shared_stream;
 mod tls;

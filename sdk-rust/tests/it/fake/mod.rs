@@ -41,6 +41,8 @@ pub struct Tables {
     pub faults: VecDeque<Fault>,
     /// Publish requests that were handled.
     pub requests: u64,
+    /// Publish streams that were opened.
+    pub streams: u64,
     pub group: Group,
 }
 

@@ -43,14 +43,15 @@ pub struct Known {
 pub const BAD: &str = "bad";
 
 impl Tables {
-    fn publish(&mut self, blocked: &mut BTreeMap<u32, i64>, request: v1::PublishRequest) -> Option<Outcome> {
+    fn publish(&mut self, blocked: &mut BTreeMap<(u32, Vec<u8>), i64>, request: v1::PublishRequest) -> Option<Outcome> {
         self.requests += 1;
         let partition = request.partition.expect("the client chooses");
         let producer = request.producer.as_ref().expect("the client is idempotent").clone();
-        if blocked.get(&partition).is_some_and(|first| *first != producer.first_sequence) {
+        let place = (partition, producer.id.to_vec());
+        if blocked.get(&place).is_some_and(|first| *first != producer.first_sequence) {
             return Some(Outcome::Error(refusal(Code::FailedPrecondition, "PRECEDING_FAILED", "no")));
         }
-        blocked.remove(&partition);
+        blocked.remove(&place);
         let fault = self.faults.pop_front().unwrap_or(Fault::None);
         let outcome = match fault {
             Fault::Dropped => return None,
@@ -60,7 +61,7 @@ impl Tables {
             _ => self.append(partition, &producer, &request),
         };
         if matches!(outcome, Outcome::Error(_)) {
-            blocked.entry(partition).or_insert(producer.first_sequence);
+            blocked.entry(place).or_insert(producer.first_sequence);
         }
         match (fault, &outcome) {
             (Fault::UnknownApplied, Outcome::Appended(_)) => {
@@ -129,6 +130,7 @@ impl PublisherService for Service {
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let (answers, answered) = mpsc::channel(64);
         let database = self.database.clone();
+        database.tables().streams += 1;
         let mut requests = request.into_inner();
         let serve = async move {
             let mut blocked = BTreeMap::new();
