@@ -1,0 +1,45 @@
+//! Whether a run tried enough: a green run that injected nothing proves nothing.
+
+use super::coverage::Steps;
+use super::totals::Totals;
+use crate::history::{Outcome, Record, Setup};
+
+/// Fewer acknowledged events than this prove nothing.
+const ACKNOWLEDGED_MIN: u64 = 1_000;
+
+/// The reasons for which a run is void.
+pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> {
+    let steps = Steps::of(records);
+    let has = |wanted: fn(&Record) -> bool| records.iter().any(wanted);
+    let checks = [
+        (setup.streams.is_empty(), "the history has no setup".to_owned()),
+        (steps.drained.is_none(), "the run did not come to its end".to_owned()),
+        (!has(|record| matches!(record, Record::Bounds(_))), "the log was not read back".to_owned()),
+        (totals.acknowledged < ACKNOWLEDGED_MIN, format!("only {} events were acknowledged", totals.acknowledged)),
+        (totals.delivered == 0, "nothing was delivered".to_owned()),
+        (totals.commits == 0, "nothing was committed".to_owned()),
+        (setup.faults_wanted && totals.fault_count() == 0, "no fault was injected".to_owned()),
+        (
+            setup.faults_wanted && !was_in_doubt(records, totals),
+            "no fault hit anything: nothing was ever in doubt".to_owned(),
+        ),
+        (
+            setup.fencing_wanted && totals.fenced == 0,
+            "a broker was paused past its lease, and nobody was fenced".to_owned(),
+        ),
+        (
+            !has(|record| matches!(record, Record::Range(range) if range.outcome == Outcome::Ok)),
+            "nothing was read back by a broker".to_owned(),
+        ),
+    ];
+    checks.into_iter().filter_map(|(holds, why)| holds.then_some(why)).collect()
+}
+
+/// A publish that was tried again, or whose outcome nobody knew; a delivery that came again.
+fn was_in_doubt(records: &[Record], totals: &Totals) -> bool {
+    let tried_again = |record: &Record| match record {
+        Record::Publish(publish) => publish.attempts > 1 || publish.duplicate || publish.outcome == Outcome::Info,
+        _ => false,
+    };
+    totals.redelivered > 0 || totals.fenced > 0 || records.iter().any(tried_again)
+}

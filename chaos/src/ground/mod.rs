@@ -1,0 +1,138 @@
+//! What a run stands on: a Postgres of its own, three brokers, and a fault proxy on every way between them.
+//!
+//! ```text
+//! clients of zone 0 ─ proxy ─┐                ┌─ proxy ─ proxy that knows Postgres' messages ─┐
+//! clients of zone 1 ─ proxy ─┴─ broker 0..2 ──┘                                               └─ Postgres
+//! ```
+
+mod broker;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eventflow_broker::identity::{ApiKey, Environment};
+use eventflow_broker::store::keys;
+use eventflow_testkit::{Database, OwnCluster, PgProxy, ProxyHandle, Settings, TcpProxy, Upstream};
+use tokio::sync::Mutex;
+
+use crate::Result;
+use crate::history::Recorder;
+pub use broker::Broker;
+
+/// Brokers of a run.
+pub const BROKERS: usize = 3;
+/// Places from which clients come; each has ways of its own to every broker.
+pub const ZONES: usize = 2;
+/// Organizations of a run.
+pub const ORGANIZATIONS: [&str; 2] = ["acme", "umbra"];
+
+/// A broker with the proxies around it.
+pub struct Place {
+    pub broker: Arc<Mutex<Broker>>,
+    /// From each zone to the broker.
+    pub doors: Vec<TcpProxy>,
+    /// From the broker to the database.
+    pub database: TcpProxy,
+    pub messages: PgProxy,
+}
+
+/// Everything that runs.
+pub struct Ground {
+    pub places: Vec<Place>,
+    pub cluster: OwnCluster,
+    pub database: Database,
+    /// A key of each organization.
+    pub keys: Vec<String>,
+    pub dir: PathBuf,
+}
+
+/// What brokers are started with.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerSettings {
+    pub binary: PathBuf,
+    /// For all of them.
+    pub common: Vec<(String, String)>,
+    /// For single ones.
+    pub own: Vec<Vec<(String, String)>>,
+}
+
+impl Ground {
+    /// Starts Postgres and the brokers; returns when they accept connections.
+    pub async fn new(
+        dir: &Path,
+        seed: u64,
+        settings: &BrokerSettings,
+        postgres: Settings,
+        recorder: &Recorder,
+    ) -> Result<Ground> {
+        let cluster = OwnCluster::with_settings(postgres).await;
+        Ground::on(cluster, dir, seed, settings, recorder).await
+    }
+
+    /// The same on a cluster that is there already.
+    pub async fn on(
+        cluster: OwnCluster,
+        dir: &Path,
+        seed: u64,
+        settings: &BrokerSettings,
+        recorder: &Recorder,
+    ) -> Result<Ground> {
+        let database = cluster.database().await;
+        let mut keys = Vec::new();
+        for organization in ORGANIZATIONS {
+            let key = ApiKey::generate(Environment::Test);
+            let client = database.connect().await;
+            keys::create(&client, organization, key.id().as_str(), &key.secret_sha256(), "chaos").await?;
+            keys.push(key.reveal());
+        }
+        let mut places = Vec::new();
+        for index in 0..BROKERS {
+            let messages = PgProxy::start(Upstream::postgres(database.connection()));
+            let way = TcpProxy::start_seeded(messages.address(), seed ^ index as u64);
+            let url = database.through(way.address()).url();
+            let broker = Broker::new(index, dir, &url, settings, recorder.clone())?;
+            let door = |zone| TcpProxy::start_seeded(broker.address(), seed ^ (0x10 + zone * 8 + index) as u64);
+            let doors = (0..ZONES).map(door).collect();
+            let broker = Arc::new(Mutex::new(broker));
+            places.push(Place { broker, doors, database: way, messages });
+        }
+        for place in &places {
+            place.broker.lock().await.start().await?;
+        }
+        Ok(Ground { places, cluster, database, keys, dir: dir.to_owned() })
+    }
+
+    /// Where clients of a zone reach a broker.
+    pub fn door(&self, zone: usize, broker: usize) -> SocketAddr {
+        self.places[broker].doors[zone % ZONES].address()
+    }
+
+    /// A connection string of all brokers, for the SDK.
+    pub fn url(&self, zone: usize) -> String {
+        let hosts: Vec<String> = (0..BROKERS).map(|broker| self.door(zone, broker).to_string()).collect();
+        format!("eventflow://{}?tls=off", hosts.join(","))
+    }
+
+    /// All proxies.
+    pub fn proxies(&self) -> Vec<ProxyHandle> {
+        let of_place = |place: &Place| {
+            let doors = place.doors.iter().map(TcpProxy::handle);
+            doors.chain([place.database.handle()]).collect::<Vec<_>>()
+        };
+        self.places.iter().flat_map(of_place).collect()
+    }
+
+    /// Restarts brokers that have ended by themselves, and writes that down. Never returns.
+    pub async fn watch(&self) {
+        loop {
+            for place in &self.places {
+                // A nemesis that holds it knows what it does.
+                if let Ok(mut broker) = place.broker.try_lock() {
+                    broker.look_after().await;
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+}

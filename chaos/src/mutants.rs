@@ -1,0 +1,190 @@
+//! Bugs seeded on purpose, to prove that the checker sees them.
+//!
+//! Those here are changes to the functions of a run's own database: a piece of a function's text is replaced by another, and a
+//! piece that is not found is an error, so that a mutant never silently stops being one. Bugs in the broker or the SDK are
+//! patches (`chaos/mutants/*.patch`), built in a worktree of their own by `scripts/chaos-mutants.sh`. The product holds neither.
+
+use eventflow_testkit::Database;
+
+use crate::Result;
+use crate::nemesis::Kind;
+
+/// Replacement of a piece of a function's text: function, piece, replacement.
+type Change = (&'static str, &'static str, &'static str);
+
+/// A bug in SQL.
+#[derive(Debug, Clone, Copy)]
+pub struct SqlMutant {
+    pub name: &'static str,
+    pub bug: &'static str,
+    changes: &'static [Change],
+    /// Statements besides.
+    statements: &'static str,
+    /// Settings of the brokers.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Faults without which the bug would rarely show.
+    pub faults: &'static [Kind],
+    /// Who must catch it.
+    pub caught_by: &'static [&'static str],
+}
+
+impl SqlMutant {
+    /// Seeds the bug.
+    pub async fn apply(&self, database: &Database) -> Result<()> {
+        let client = database.connect().await;
+        for (function, piece, replacement) in self.changes {
+            let sql = "select pg_get_functiondef(oid) from pg_proc \
+                       where pronamespace = 'eventflow'::regnamespace and proname = $1";
+            let text: String = client.query_one(sql, &[function]).await?.get(0);
+            if text.matches(piece).count() != 1 {
+                return Err(format!("{} does not apply: `{function}` holds `{piece}` not once", self.name).into());
+            }
+            client.batch_execute(&text.replace(piece, replacement)).await?;
+        }
+        Ok(client.batch_execute(self.statements).await?)
+    }
+}
+
+const QUIET: &[Kind] = &[];
+
+/// All bugs in SQL.
+pub const SQL_MUTANTS: &[SqlMutant] = &[
+    SqlMutant {
+        name: "M2",
+        bug: "the append commits without waiting for the flush",
+        changes: &[(
+            "append_v1",
+            "if current_setting('synchronous_commit') in ('off', 'local') then",
+            "perform set_config('synchronous_commit', 'off', true); if false then",
+        )],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::PostgresKill, Kind::PostgresImmediate],
+        caught_by: &["S19", "S3", "S5b"],
+    },
+    SqlMutant {
+        name: "M4",
+        bug: "the look for earlier runs does not see what was committed while the append waited for its lock",
+        changes: &[
+            (
+                "append_v1",
+                "where p.partition_id = r.partition_id and p.producer_id = r.producer_id\n            order by",
+                "where p.partition_id = r.partition_id and p.producer_id = r.producer_id\n              \
+                 and p.appended_at < statement_timestamp()\n            order by",
+            ),
+            (
+                "append_v1",
+                "on r.partition_id = d.partition_id;\nend",
+                "on r.partition_id = d.partition_id on conflict do nothing;\nend",
+            ),
+        ],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::LockedHead, Kind::CutAppend],
+        caught_by: &["S2"],
+    },
+    SqlMutant {
+        name: "M5",
+        bug: "a commit does not look at session and epoch",
+        changes: &[
+            (
+                "commit_v1",
+                "and o.session_id = c.session_id and o.lease_epoch = c.lease_epoch and s.log_epoch = c.log_epoch",
+                "",
+            ),
+            (
+                "commit_v1",
+                "when o.session_id is distinct from c.session_id or o.organization_id <> c.organization_id",
+                "when false",
+            ),
+            ("commit_v1", "when o.lease_epoch <> c.lease_epoch or s.log_epoch <> c.log_epoch then 'seek_fenced'", ""),
+        ],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::PausePastLease, Kind::DuplicateMember, Kind::Stall],
+        caught_by: &["S11", "S12"],
+    },
+    SqlMutant {
+        name: "M6",
+        bug: "a commit may move progress back",
+        changes: &[("commit_v1", "and o.next_offset < c.next_offset", "and o.next_offset <> c.next_offset")],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::KillBroker],
+        caught_by: &["S10", "S8b"],
+    },
+    SqlMutant {
+        name: "M7",
+        bug: "offsets come from a counter beside the log instead of from its end",
+        changes: &[(
+            "append_v1",
+            "v_next := greatest(v_end.next_offset, p_log_epoch << 40);",
+            "v_next := greatest(v_end.next_offset, p_log_epoch << 40, nextval('eventflow.mutant_offset') * 3);",
+        )],
+        statements: "create sequence eventflow.mutant_offset; grant usage on sequence eventflow.mutant_offset to public",
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S17", "S8a", "S9"],
+    },
+    SqlMutant {
+        name: "M10",
+        bug: "brokers hear of new events by hints only, and hints get lost",
+        changes: &[],
+        statements: "",
+        settings: &[("delivery.poll_interval_ms", "60000"), ("delivery.hints", "false")],
+        faults: &[Kind::SuppressedHints],
+        caught_by: &["L1", "L2"],
+    },
+    SqlMutant {
+        name: "M13",
+        bug: "who comes back under its name keeps the old epoch",
+        changes: &[(
+            "join_v1",
+            "update consumer_offset set session_id = p_session, lease_epoch = lease_epoch + 1",
+            "update consumer_offset set session_id = p_session",
+        )],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::DuplicateMember, Kind::Reset],
+        caught_by: &["S12"],
+    },
+    SqlMutant {
+        name: "M17",
+        bug: "a takeover starts one batch behind the group's progress",
+        changes: &[(
+            "hand_over",
+            "lease_epoch = o.lease_epoch + 1,",
+            "lease_epoch = o.lease_epoch + 1, next_offset = o.next_offset + 5,",
+        )],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::MemberStorm],
+        caught_by: &["S8b", "S9", "L1"],
+    },
+    SqlMutant {
+        name: "M18",
+        bug: "an append of several rows may be torn: the last row is left out when the server is busy",
+        changes: &[(
+            "append_v1",
+            "continue when not v_partition = any (v_locked) or v_partition = any (v_refused);",
+            "continue when not v_partition = any (v_locked) or v_partition = any (v_refused) or (v_row.event_count > 300 and random() < 0.3);",
+        )],
+        statements: "",
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S3", "S1", "S17", "S21"],
+    },
+    SqlMutant {
+        name: "M19",
+        bug: "retention raises the floor past what it was told",
+        changes: &[(
+            "raise_floor_v1",
+            "select least(p_floor, e.next_offset) into v_floor",
+            "select least(p_floor + 2000, e.next_offset) into v_floor",
+        )],
+        statements: "",
+        settings: &[],
+        faults: &[Kind::Purge],
+        caught_by: &["S3", "S9", "L1", "S8a"],
+    },
+];

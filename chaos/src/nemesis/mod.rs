@@ -1,0 +1,201 @@
+//! Faults: which, when, on what. Four lanes inject them at the same time, each with randomness of its own, so that a seed gives
+//! the same faults in the same order; how they meet the workload is up to the machine.
+//!
+//! A run enables a random part of the faults (a swarm), because faults that are always there hide those that need quiet.
+
+mod clients;
+mod network;
+mod postgres;
+mod process;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::Result;
+use crate::history::{Fault, Record};
+use crate::load::{World, pick};
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    KillBroker,
+    KillAllBrokers,
+    PauseBroker,
+    PausePastLease,
+    RollingRestart,
+    PostgresFast,
+    PostgresImmediate,
+    PostgresKill,
+    PostgresFreeze,
+    TerminateBackends,
+    LongTransaction,
+    LockedHead,
+    Stall,
+    Delay,
+    Throttle,
+    Reset,
+    Cut,
+    Refuse,
+    CutAppend,
+    CutCommit,
+    MemberStorm,
+    DuplicateMember,
+    SuppressedHints,
+    Seek,
+    Purge,
+}
+
+/// All of them, with the names that histories and tables use, and the lane that injects them.
+pub const KINDS: &[(Kind, &str, usize)] = &[
+    (Kind::KillBroker, "broker killed", 0),
+    (Kind::KillAllBrokers, "all brokers killed", 0),
+    (Kind::PauseBroker, "broker paused", 0),
+    (Kind::PausePastLease, "broker paused past its lease", 0),
+    (Kind::RollingRestart, "rolling restart", 0),
+    (Kind::PostgresFast, "postgres restarted (fast)", 1),
+    (Kind::PostgresImmediate, "postgres restarted (immediate)", 1),
+    (Kind::PostgresKill, "postgres killed", 1),
+    (Kind::PostgresFreeze, "postgres paused", 1),
+    (Kind::TerminateBackends, "backends terminated", 1),
+    (Kind::LongTransaction, "long transaction", 1),
+    (Kind::LockedHead, "partition locked", 1),
+    (Kind::Stall, "network stalled", 2),
+    (Kind::Delay, "network delayed", 2),
+    (Kind::Throttle, "network throttled", 2),
+    (Kind::Reset, "connections reset", 2),
+    (Kind::Cut, "connection cut after n bytes", 2),
+    (Kind::Refuse, "connections refused", 2),
+    (Kind::CutAppend, "append cut", 2),
+    (Kind::CutCommit, "commit cut", 2),
+    (Kind::MemberStorm, "member storm", 3),
+    (Kind::DuplicateMember, "duplicate member", 3),
+    (Kind::SuppressedHints, "hints suppressed", 3),
+    (Kind::Seek, "group moved back", 3),
+    (Kind::Purge, "stream purged", 3),
+];
+
+const LANES: usize = 4;
+
+/// Which faults a run injects, and how densely.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub enabled: Vec<Kind>,
+    /// Milliseconds between two faults of a lane, at most.
+    pub gap_ms: u64,
+    /// How long a broker's lease lives.
+    pub lease: Duration,
+}
+
+impl Plan {
+    /// A random part of what is wanted: about two thirds, and at least one of each lane that has any.
+    pub fn swarm(rng: &mut StdRng, wanted: &[Kind], lease: Duration) -> Plan {
+        let mut enabled = Vec::new();
+        for lane in 0..LANES {
+            let of_lane: Vec<Kind> = in_lane(lane).filter(|kind| wanted.contains(kind)).collect();
+            let Some(sure) = of_lane.get(rng.random_range(0..of_lane.len().max(1))).copied() else { continue };
+            enabled.extend(of_lane.into_iter().filter(|kind| *kind == sure || rng.random_bool(0.6)));
+        }
+        Plan { enabled, gap_ms: 2_500, lease }
+    }
+
+    pub fn has(&self, kind: Kind) -> bool {
+        self.enabled.contains(&kind)
+    }
+}
+
+fn in_lane(lane: usize) -> impl Iterator<Item = Kind> {
+    KINDS.iter().filter(move |(_, _, of)| *of == lane).map(|(kind, _, _)| *kind)
+}
+
+/// All kinds.
+pub fn all() -> Vec<Kind> {
+    KINDS.iter().map(|(kind, _, _)| *kind).collect()
+}
+
+/// The name of a kind.
+pub fn name(kind: Kind) -> &'static str {
+    KINDS.iter().find(|(known, _, _)| *known == kind).map_or("", |(_, name, _)| name)
+}
+
+/// Injects faults until the time is up; returns when the last one is over.
+pub async fn run(world: &Arc<World>, plan: &Plan, until: Instant) -> Result<()> {
+    let mut lanes = JoinSet::new();
+    for lane in 0..LANES {
+        let (world, plan) = (Arc::clone(world), plan.clone());
+        lanes.spawn(async move { inject(&world, &plan, lane, until).await });
+    }
+    while let Some(ended) = lanes.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn inject(world: &Arc<World>, plan: &Plan, lane: usize, until: Instant) -> Result<()> {
+    let mut rng = world.rng(1_000 + lane as u64);
+    let choices: Vec<(u32, Kind)> = in_lane(lane).filter(|kind| plan.has(*kind)).map(|kind| (1, kind)).collect();
+    let mut due = choices.iter().any(|(_, kind)| *kind == Kind::PausePastLease);
+    while !choices.is_empty() {
+        let gap = Duration::from_millis(rng.random_range(200..plan.gap_ms.max(201)));
+        if Instant::now() + gap >= until {
+            break;
+        }
+        sleep_until(Instant::now() + gap).await;
+        // Fencing must be tried in every run that is to show it.
+        let kind = if std::mem::take(&mut due) { Kind::PausePastLease } else { pick(&mut rng, &choices) };
+        let t0 = world.now();
+        let target = one(world, plan, kind, &mut rng).await?;
+        let t1 = world.now();
+        let fault = match target {
+            Ok(target) => Fault { kind: name(kind).into(), target, t0, t1, skipped: String::new() },
+            Err(skipped) => Fault { kind: name(kind).into(), target: String::new(), t0, t1, skipped },
+        };
+        world.recorder.write(&Record::Fault(fault));
+    }
+    Ok(())
+}
+
+/// What was hit, or why it could not be.
+type Injected = Result<String, String>;
+
+async fn one(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<Injected> {
+    match kind {
+        Kind::KillBroker | Kind::KillAllBrokers | Kind::PauseBroker | Kind::PausePastLease | Kind::RollingRestart => {
+            process::inject(world, plan, kind, rng).await.map(Ok)
+        }
+        Kind::PostgresFast
+        | Kind::PostgresImmediate
+        | Kind::PostgresKill
+        | Kind::PostgresFreeze
+        | Kind::TerminateBackends
+        | Kind::LongTransaction
+        | Kind::LockedHead => Ok(postgres::inject(world, kind, rng).await),
+        Kind::MemberStorm | Kind::DuplicateMember | Kind::SuppressedHints | Kind::Seek | Kind::Purge => {
+            Ok(clients::inject(world, kind, rng).await)
+        }
+        _ => Ok(Ok(network::inject(world, kind, rng).await)),
+    }
+}
+
+/// Undoes everything: the network passes, every broker runs.
+pub async fn heal(world: &World, gone: Option<usize>) -> Result<()> {
+    for proxy in world.ground.proxies() {
+        proxy.pass().await;
+    }
+    world.ground.cluster.thaw().await;
+    world.ground.cluster.start().await;
+    for (index, place) in world.ground.places.iter().enumerate() {
+        let mut broker = place.broker.lock().await;
+        if gone == Some(index) {
+            broker.kill().await?;
+            continue;
+        }
+        broker.signal(eventflow_testkit::Signal::CONT);
+        broker.start().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Faults of the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventflow_testkit::Stop;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::time::sleep;
+use tokio_postgres::{Client, NoTls};
+
+use super::{Injected, Kind};
+use crate::load::World;
+
+pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injected {
+    let cluster = &world.ground.cluster;
+    match kind {
+        Kind::PostgresFast | Kind::PostgresImmediate | Kind::PostgresKill => {
+            let how = match kind {
+                Kind::PostgresFast => Stop::Fast,
+                Kind::PostgresImmediate => Stop::Immediate,
+                _ => Stop::Kill,
+            };
+            cluster.stop(how).await;
+            sleep(Duration::from_millis(rng.random_range(0..1_500))).await;
+            cluster.start().await;
+            // Time to do some work before the next one.
+            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
+            Ok(String::new())
+        }
+        Kind::PostgresFreeze => {
+            cluster.freeze().await;
+            sleep(Duration::from_millis(rng.random_range(200..3_000))).await;
+            cluster.thaw().await;
+            Ok(String::new())
+        }
+        Kind::TerminateBackends => {
+            let share = rng.random_range(1..5);
+            let database = world.ground.database.name();
+            let client = connect(world).await?;
+            let sql = format!(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+                 where pid <> pg_backend_pid() and datname = '{database}' and pid % {share} = 0"
+            );
+            let row = client.query_one(&sql, &[]).await.map_err(|error| error.to_string())?;
+            Ok(format!("{} of them", row.get::<_, i64>(0)))
+        }
+        Kind::LongTransaction => {
+            let client = connect(world).await?;
+            let begin = "begin isolation level repeatable read; select count(*) from eventflow.event_batch; \
+                         create temporary table held (n int)";
+            client.batch_execute(begin).await.map_err(|error| error.to_string())?;
+            sleep(Duration::from_millis(rng.random_range(3_000..8_000))).await;
+            Ok(String::new())
+        }
+        _ => {
+            let client = connect(world).await?;
+            let pause = rng.random_range(200..2_000);
+            let sql = format!(
+                "begin; select 1 from eventflow.partition_head where partition_id % 3 = {} for update; \
+                 select pg_sleep({}); rollback",
+                rng.random_range(0..3),
+                f64::from(pause) / 1_000.0
+            );
+            client.batch_execute(&sql).await.map_err(|error| error.to_string())?;
+            Ok(format!("{pause} ms"))
+        }
+    }
+}
+
+/// A session past all proxies.
+async fn connect(world: &World) -> Result<Client, String> {
+    let connected = tokio_postgres::connect(&world.ground.database.url(), NoTls).await;
+    let (client, connection) = connected.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    Ok(client)
+}
