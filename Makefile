@@ -12,7 +12,8 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 EVENTFLOW := $(TARGET_DIR)/debug/eventflow
-# More arguments for the command behind demo, dev, bench or test: make test ARGS=fenced
+CHAOS := $(TARGET_DIR)/debug/eventflow-chaos
+# More arguments for the command behind demo, dev, bench, chaos or test: make test ARGS=fenced
 ARGS ?=
 
 # $(call timed,<what>,<command>): runs it, then prints the seconds that it took.
@@ -44,6 +45,16 @@ test: setup ## Every test, beside one throw-away Postgres
 
 ci: setup-ci fmt tidy deny clippy ## What must pass before a change goes in
 	@$(MAKE) test
+	@$(MAKE) chaos-short
+
+chaos: build ## Ten minutes of faults over random seeds, and a checker that looks for broken promises
+	@$(CHAOS) $(if $(findstring --seed,$(ARGS)),,--seconds 600) $(ARGS)
+
+chaos-short: build ## The same for about two minutes
+	@$(CHAOS) --seconds 60 $(ARGS)
+
+chaos-mutants: build ## Prove that checker: each seeded bug must be caught
+	@scripts/chaos-mutants.sh $(ARGS)
 
 bench: setup ## Measure publish, delivery and catch-up beside their ceilings (release build)
 	$(call timed,build,$(CARGO) build --workspace --bins --release --locked)
@@ -78,6 +89,6 @@ setup-ci:
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^## / { printf "\n%s\n", substr($$0, 4) } \
-	  /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo demo-serve dev install check test ci bench build fmt clippy tidy deny setup setup-lint setup-ci help
+.PHONY: demo demo-serve dev install check test ci bench build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help

@@ -23,11 +23,20 @@ pub enum Command {
         /// A `history.jsonl`
         history: PathBuf,
     },
+    /// Measure from kept histories how long recovery takes
+    Recovery {
+        /// Files named `history.jsonl`
+        #[arg(required = true)]
+        histories: Vec<PathBuf>,
+    },
     /// Prove the checker: seed bugs into the database's functions, and see that each is caught
     Mutants {
         /// One bug, such as M5
         #[arg(default_value = "all")]
         name: String,
+        /// Only print the names of those that need the patched broker
+        #[arg(long)]
+        list_patched: bool,
         /// Runs in which a bug must be caught
         #[arg(long, default_value_t = 10)]
         tries: u32,

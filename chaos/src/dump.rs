@@ -140,7 +140,7 @@ pub async fn flushes(world: &World, from: u64) {
     if let Err(failure) = compare(world, from, samples).await {
         let t = world.now();
         let (kind, target) = ("flush of acknowledgements compared".to_owned(), String::new());
-        let fault = crate::history::Fault { kind, target, t0: t, t1: t, skipped: failure.to_string() };
+        let fault = crate::history::Fault { kind, target, t0: t, t1: t, back: None, skipped: failure.to_string() };
         world.recorder.write(&Record::Fault(fault));
     }
 }

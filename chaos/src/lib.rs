@@ -7,6 +7,7 @@
 //! - [`load`]: clients, through the SDK and through raw gRPC.
 //! - [`nemesis`]: faults, from a seed.
 //! - [`run`]: all of it in order; [`dump`] reads the log back past the brokers.
+//! - [`recovery`]: how long things take after a fault.
 //! - [`mutants`]: bugs seeded on purpose, which the checker must catch.
 
 #![expect(
@@ -22,6 +23,7 @@ pub mod history;
 pub mod load;
 pub mod mutants;
 pub mod nemesis;
+pub mod recovery;
 pub mod run;
 
 /// The runner has nobody to tell errors apart: it shows them and ends.

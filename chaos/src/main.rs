@@ -6,14 +6,14 @@ mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arguments::{Arguments, Command, Runs};
 use clap::Parser;
 use eventflow_chaos::check::{Report, Verdict};
-use eventflow_chaos::mutants::{SQL_MUTANTS, SqlMutant};
+use eventflow_chaos::mutants::{MUTANTS, Mutant};
 use eventflow_chaos::run::{Order, run, shrink};
-use eventflow_chaos::{Result, check, history, nemesis};
+use eventflow_chaos::{Result, check, history, nemesis, recovery};
 use output::{note, show};
 
 fn main() -> ExitCode {
@@ -53,7 +53,19 @@ async fn act(arguments: Arguments) -> Result<Verdict> {
             output::report(&report);
             Ok(report.verdict())
         }
-        Some(Command::Mutants { name, tries, runs }) => mutants(&name, tries, &runs).await,
+        Some(Command::Recovery { histories }) => {
+            let mut samples = recovery::Samples::new();
+            for history in histories {
+                recovery::measure(&history::read(&history)?, &mut samples);
+            }
+            show(&recovery::table(&mut samples).join("\n"));
+            Ok(Verdict::Green)
+        }
+        Some(Command::Mutants { list_patched: true, .. }) => {
+            MUTANTS.iter().filter(|mutant| mutant.patched).for_each(|mutant| show(mutant.name));
+            Ok(Verdict::Green)
+        }
+        Some(Command::Mutants { name, tries, runs, .. }) => mutants(&name, tries, &runs).await,
         None => several(&arguments.runs).await,
     }
 }
@@ -89,7 +101,7 @@ fn rand_seed() -> u64 {
     u64::from(rand::random::<u32>())
 }
 
-async fn one(arguments: &Runs, seed: u64, mutant: Option<SqlMutant>) -> Result<(Report, Order)> {
+async fn one(arguments: &Runs, seed: u64, mutant: Option<Mutant>) -> Result<(Report, Order)> {
     let order = order(arguments, seed, mutant)?;
     note(&format!("seed {seed}: {} s of faults, history in {}", order.seconds, order.history().display()));
     let began = Instant::now();
@@ -99,7 +111,7 @@ async fn one(arguments: &Runs, seed: u64, mutant: Option<SqlMutant>) -> Result<(
     Ok((report, order))
 }
 
-fn order(arguments: &Runs, seed: u64, mutant: Option<SqlMutant>) -> Result<Order> {
+fn order(arguments: &Runs, seed: u64, mutant: Option<Mutant>) -> Result<Order> {
     let binary = match &arguments.broker {
         Some(binary) => binary.clone(),
         None => std::env::current_exe()?.with_file_name("eventflow"),
@@ -152,11 +164,15 @@ fn keep(arguments: &Runs, order: &Order, verdict: Verdict) -> Result<()> {
 
 /// Runs each seeded bug until it is caught, and says by whom.
 async fn mutants(name: &str, tries: u32, runs: &Runs) -> Result<Verdict> {
-    let chosen: Vec<&SqlMutant> = SQL_MUTANTS.iter().filter(|mutant| name == "all" || mutant.name == name).collect();
+    let wanted = |mutant: &&Mutant| if name == "all" { !mutant.patched } else { mutant.name == name };
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
     if chosen.is_empty() {
         return Err(format!("there is no mutant `{name}`").into());
     }
-    let mut table = vec!["| bug | what | caught by | in run |".to_owned(), "|---|---|---|---|".to_owned()];
+    if chosen.iter().any(|mutant| mutant.patched) && std::env::var("CHAOS_MUTANT").is_ok_and(|set| set != name) {
+        return Err(format!("`CHAOS_MUTANT` must name `{name}`, and `--broker` the patched build").into());
+    }
+    let mut table = Vec::new();
     let mut all_caught = true;
     for mutant in chosen {
         let mut caught = None;
@@ -178,6 +194,5 @@ async fn mutants(name: &str, tries: u32, runs: &Runs) -> Result<Verdict> {
         table.push(line);
     }
     show(&table.join("\n"));
-    tokio::time::sleep(Duration::ZERO).await;
     Ok(if all_caught { Verdict::Green } else { Verdict::Violation })
 }

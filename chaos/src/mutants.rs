@@ -12,14 +12,16 @@ use crate::nemesis::Kind;
 /// Replacement of a piece of a function's text: function, piece, replacement.
 type Change = (&'static str, &'static str, &'static str);
 
-/// A bug in SQL.
+/// A seeded bug.
 #[derive(Debug, Clone, Copy)]
-pub struct SqlMutant {
+pub struct Mutant {
     pub name: &'static str,
     pub bug: &'static str,
     changes: &'static [Change],
     /// Statements besides.
     statements: &'static str,
+    /// The bug is in the patched broker, which shows it when `CHAOS_MUTANT` names it.
+    pub patched: bool,
     /// Settings of the brokers.
     pub settings: &'static [(&'static str, &'static str)],
     /// Faults without which the bug would rarely show.
@@ -28,8 +30,8 @@ pub struct SqlMutant {
     pub caught_by: &'static [&'static str],
 }
 
-impl SqlMutant {
-    /// Seeds the bug.
+impl Mutant {
+    /// Seeds what the database holds of the bug.
     pub async fn apply(&self, database: &Database) -> Result<()> {
         let client = database.connect().await;
         for (function, piece, replacement) in self.changes {
@@ -47,9 +49,9 @@ impl SqlMutant {
 
 const QUIET: &[Kind] = &[];
 
-/// All bugs in SQL.
-pub const SQL_MUTANTS: &[SqlMutant] = &[
-    SqlMutant {
+/// All bugs.
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
         name: "M2",
         bug: "the append commits without waiting for the flush",
         changes: &[(
@@ -58,11 +60,12 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             "perform set_config('synchronous_commit', 'off', true); if false then",
         )],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::PostgresKill, Kind::PostgresImmediate],
         caught_by: &["S19", "S3", "S5b"],
     },
-    SqlMutant {
+    Mutant {
         name: "M4",
         bug: "the look for earlier runs does not see what was committed while the append waited for its lock",
         changes: &[
@@ -79,11 +82,12 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             ),
         ],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::LockedHead, Kind::CutAppend],
         caught_by: &["S2"],
     },
-    SqlMutant {
+    Mutant {
         name: "M5",
         bug: "a commit does not look at session and epoch",
         changes: &[
@@ -100,20 +104,22 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             ("commit_v1", "when o.lease_epoch <> c.lease_epoch or s.log_epoch <> c.log_epoch then 'seek_fenced'", ""),
         ],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::PausePastLease, Kind::DuplicateMember, Kind::Stall],
-        caught_by: &["S11", "S12"],
+        caught_by: &["S11", "S8b"],
     },
-    SqlMutant {
+    Mutant {
         name: "M6",
         bug: "a commit may move progress back",
         changes: &[("commit_v1", "and o.next_offset < c.next_offset", "and o.next_offset <> c.next_offset")],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::KillBroker],
         caught_by: &["S10", "S8b"],
     },
-    SqlMutant {
+    Mutant {
         name: "M7",
         bug: "offsets come from a counter beside the log instead of from its end",
         changes: &[(
@@ -122,20 +128,22 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             "v_next := greatest(v_end.next_offset, p_log_epoch << 40, nextval('eventflow.mutant_offset') * 3);",
         )],
         statements: "create sequence eventflow.mutant_offset; grant usage on sequence eventflow.mutant_offset to public",
+        patched: false,
         settings: &[],
         faults: QUIET,
         caught_by: &["S17", "S8a", "S9"],
     },
-    SqlMutant {
+    Mutant {
         name: "M10",
         bug: "brokers hear of new events by hints only, and hints get lost",
         changes: &[],
         statements: "",
+        patched: false,
         settings: &[("delivery.poll_interval_ms", "60000"), ("delivery.hints", "false")],
         faults: &[Kind::SuppressedHints],
         caught_by: &["L1", "L2"],
     },
-    SqlMutant {
+    Mutant {
         name: "M13",
         bug: "who comes back under its name keeps the old epoch",
         changes: &[(
@@ -144,11 +152,12 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             "update consumer_offset set session_id = p_session",
         )],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::DuplicateMember, Kind::Reset],
         caught_by: &["S12"],
     },
-    SqlMutant {
+    Mutant {
         name: "M17",
         bug: "a takeover starts one batch behind the group's progress",
         changes: &[(
@@ -157,11 +166,12 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             "lease_epoch = o.lease_epoch + 1, next_offset = o.next_offset + 5,",
         )],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::MemberStorm],
         caught_by: &["S8b", "S9", "L1"],
     },
-    SqlMutant {
+    Mutant {
         name: "M18",
         bug: "an append of several rows may be torn: the last row is left out when the server is busy",
         changes: &[(
@@ -170,11 +180,12 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             "continue when not v_partition = any (v_locked) or v_partition = any (v_refused) or (v_row.event_count > 300 and random() < 0.3);",
         )],
         statements: "",
+        patched: false,
         settings: &[],
         faults: QUIET,
         caught_by: &["S3", "S1", "S17", "S21"],
     },
-    SqlMutant {
+    Mutant {
         name: "M19",
         bug: "retention raises the floor past what it was told",
         changes: &[(
@@ -183,8 +194,69 @@ pub const SQL_MUTANTS: &[SqlMutant] = &[
             "select least(p_floor + 2000, e.next_offset) into v_floor",
         )],
         statements: "",
+        patched: false,
         settings: &[],
         faults: &[Kind::Purge],
         caught_by: &["S3", "S9", "L1", "S8a"],
+    },
+    Mutant {
+        name: "M1",
+        bug: "an append is acknowledged before its commit",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::KillBroker, Kind::PostgresKill],
+        caught_by: &["S3", "S5b", "S1"],
+    },
+    Mutant {
+        name: "M3",
+        bug: "events are delivered from memory before their commit",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::PostgresKill, Kind::PostgresImmediate, Kind::KillBroker],
+        caught_by: &["S5b", "S1"],
+    },
+    Mutant {
+        name: "M11",
+        bug: "the window is not given back when a partition goes away",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::MemberStorm, Kind::Seek],
+        caught_by: &["L1", "L2"],
+    },
+    Mutant {
+        name: "M12",
+        bug: "a look-up by name forgets the organization, in the query and in row-level security",
+        changes: &[],
+        statements: "alter table eventflow.stream disable row level security",
+        patched: true,
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S16", "S4", "U1"],
+    },
+    Mutant {
+        name: "M14",
+        bug: "an append whose outcome is unknown is repeated under new numbers",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::CutAppend, Kind::Reset],
+        caught_by: &["S2"],
+    },
+    Mutant {
+        name: "M15",
+        bug: "a batch that fails its checksum is passed over",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S8a"],
     },
 ];

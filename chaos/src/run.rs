@@ -15,7 +15,7 @@ use crate::dump;
 use crate::ground::{BROKERS, BrokerSettings, Ground};
 use crate::history::{self, Outcome, Phase, Record, Recorder, Setup, Step, Surprise};
 use crate::load::{self, Clients, Stage, World, fetch};
-use crate::mutants::SqlMutant;
+use crate::mutants::Mutant;
 use crate::nemesis::{self, Kind, Plan};
 
 /// Publishing goes on for so long after healing: connections and leases settle, then delivery must be prompt.
@@ -44,7 +44,7 @@ pub struct Order {
     /// Settings for all brokers, on top.
     pub settings: Vec<(String, String)>,
     /// Bugs seeded into the database's functions.
-    pub mutant: Option<SqlMutant>,
+    pub mutant: Option<Mutant>,
     /// Multiplies pauses between publishes.
     pub pace: f64,
 }

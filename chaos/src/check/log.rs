@@ -115,9 +115,9 @@ impl Log {
             findings.add("S4", || format!("the log holds damage at {:?} {}: {}", row.k, bad.0, bad.1));
         }
         let partition = self.partitions.entry(row.k).or_default();
-        let mut off = row.off;
         let mut span = Span { off: row.off.max(partition.floor), count: 0, start: partition.values.len() };
-        for (producer, number) in row.runs.iter().flat_map(|run| run.values()) {
+        let values = row.runs.iter().flat_map(|run| run.values());
+        for (off, (producer, number)) in (row.off..).zip(values) {
             let value = Packed::new(producer, number);
             if off >= partition.floor {
                 partition.values.push(value);
@@ -135,7 +135,6 @@ impl Log {
                     });
                 }
             }
-            off += 1;
         }
         if span.count > 0 {
             partition.spans.push(span);

@@ -194,6 +194,9 @@ pub struct Lease {
     pub epoch: u64,
     /// Where delivery starts.
     pub off: i64,
+    /// Number of the broker that serves the session.
+    #[serde(default)]
+    pub b: u8,
     /// It held the partition before, and was moved.
     #[serde(default, skip_serializing_if = "is_false")]
     pub moved: bool,
@@ -351,6 +354,9 @@ pub struct Fault {
     pub target: String,
     pub t0: Micros,
     pub t1: Micros,
+    /// When what had failed served again, before the fault's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Micros>,
     /// It was planned, and could not be injected: why.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub skipped: String,

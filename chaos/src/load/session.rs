@@ -42,6 +42,8 @@ struct Held {
     next: i64,
     /// The highest offset that was asked to be committed.
     asked: i64,
+    /// The highest offset that is.
+    committed: i64,
     /// A commit for it is not answered yet.
     waiting: bool,
 }
@@ -60,6 +62,7 @@ pub struct Session {
     g: u16,
     stream: u16,
     s: u32,
+    broker: u8,
     rng: StdRng,
     frames: Streaming<v1::SubscribeResponse>,
     ask: mpsc::Sender<v1::CommitRequest>,
@@ -105,6 +108,7 @@ impl Session {
             g,
             stream: group.stream,
             s: world.session(),
+            broker: (broker % crate::ground::BROKERS) as u8,
             rng,
             frames,
             ask,
@@ -160,8 +164,10 @@ impl Session {
                 frame = self.frames.message() => if !self.take(frame) { break },
                 answer = self.answers.message() => if !self.answered(answer) { break },
                 () = sleep(Duration::from_millis(200)) => {
-                    let all: Vec<(u16, i64)> = self.held.iter().map(|(partition, held)| (*partition, held.next)).collect();
-                    self.send(all);
+                    let rng = &mut self.rng;
+                    let some = self.held.iter().map(|(partition, held)| (*partition, rng.random_range(held.committed..=held.next)));
+                    let some = some.collect();
+                    self.send(some);
                 }
             }
         }
@@ -231,9 +237,19 @@ impl Session {
     fn lease(&mut self, lease: &v1::AssignedPartition, moved: bool) {
         let partition = lease.partition as u16;
         let (log_epoch, epoch, off) = (lease.log_epoch, lease.lease_epoch, lease.next_offset);
-        self.held.insert(partition, Held { log_epoch, epoch, next: off, asked: off, waiting: false });
+        self.held.insert(partition, Held { log_epoch, epoch, next: off, asked: off, committed: off, waiting: false });
         let (k, t) = (Key(self.stream, partition), self.world.now());
-        self.world.recorder.write(&Record::Lease(Lease { g: self.g, s: self.s, k, t, log_epoch, epoch, off, moved }));
+        self.world.recorder.write(&Record::Lease(Lease {
+            g: self.g,
+            s: self.s,
+            k,
+            t,
+            log_epoch,
+            epoch,
+            off,
+            b: self.broker,
+            moved,
+        }));
     }
 
     fn batch(&mut self, batch: &EventBatch) {
@@ -280,13 +296,19 @@ impl Session {
             let off = match self.rng.random_range(0..100) {
                 0..3 if held.asked > 50 => held.asked - self.rng.random_range(1..50),
                 3..4 => held.next + self.rng.random_range(1..50),
-                4..24 if held.next > held.asked => self.rng.random_range(held.asked..held.next),
+                4..44 if held.next > held.asked => self.rng.random_range(held.asked..held.next),
                 _ if held.next > held.asked => held.next,
                 _ => continue,
             };
             commits.push((*partition, off));
         }
+        // Now and then a smaller commit follows at once, while the first one is on its way.
+        let smaller = self
+            .rng
+            .random_bool(0.05)
+            .then(|| commits.iter().map(|(partition, off)| (*partition, (off - 7).max(0))).collect());
         self.send(commits);
+        self.send(smaller.unwrap_or_default());
     }
 
     fn send(&mut self, commits: Vec<(u16, i64)>) {
@@ -308,6 +330,12 @@ impl Session {
         // A stream that takes no more loses this commit; nothing of it was sent then.
         if self.ask.try_send(v1::CommitRequest { frame_id: self.frame_id, frame }).is_ok() {
             self.waiting.insert(self.frame_id, asked);
+        } else {
+            asked.iter().for_each(|asked| {
+                self.held
+                    .entry(asked.partition)
+                    .and_modify(|held| (held.waiting, held.asked) = (false, held.committed));
+            });
         }
     }
 
@@ -333,8 +361,14 @@ impl Session {
                 Some(result) => (Outcome::Ok, result.committed_offset, String::new()),
                 None => (Outcome::Info, None, "no result".to_owned()),
             };
-            if let Some(held) = self.held.get_mut(&asked.partition) {
+            if let Some(held) = self.held.get_mut(&asked.partition).filter(|held| held.epoch == asked.epoch) {
                 held.waiting = false;
+                if outcome == Outcome::Ok {
+                    held.committed = held.committed.max(asked.off);
+                } else {
+                    // It is asked for again.
+                    held.asked = held.committed;
+                }
             }
             self.note(&asked, outcome, got, reason);
         }

@@ -44,7 +44,7 @@ async fn storm(world: &Arc<World>, rng: &mut StdRng) -> Injected {
         });
     }
     while members.join_next().await.is_some() {}
-    Ok(format!("{count} members"))
+    Ok(format!("{count} members").into())
 }
 
 /// Two members of one name at two brokers, at the same time; both believe in what they hold.
@@ -57,7 +57,7 @@ async fn duplicate(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let until = Instant::now() + Duration::from_secs(2);
     tokio::join!(old.haunt(until), new.serve(Some(until)));
     new.leave().await;
-    Ok(format!("group {g}"))
+    Ok(format!("group {g}").into())
 }
 
 /// Every listening backend is ended, again and again.
@@ -77,7 +77,7 @@ async fn suppress(world: &Arc<World>, rng: &mut StdRng) -> Injected {
         ended += row.get::<_, i64>(0);
         sleep(Duration::from_millis(150)).await;
     }
-    Ok(format!("{ended} listeners ended"))
+    Ok(format!("{ended} listeners ended").into())
 }
 
 /// Moves a group whose leases are seen back to an offset that it has done.
@@ -104,7 +104,7 @@ async fn seek(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let to = to.max(stand.floor);
     world.recorder.write(&Record::Seek(Seek { g, k, t0, t1: world.now(), outcome, to, from }));
     client.close().await;
-    Ok(format!("group {g} {k:?} to {to}: {outcome:?}"))
+    Ok(format!("group {g} {k:?} to {to}: {outcome:?}").into())
 }
 
 /// Raises a floor to where every group of the stream has come.
@@ -130,5 +130,5 @@ async fn purge(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let outcome = if purged.is_ok() { Outcome::Ok } else { Outcome::Info };
     world.recorder.write(&Record::Purge(Purge { k, t0, t1: world.now(), outcome, before }));
     client.close().await;
-    Ok(format!("{k:?} below {before}: {outcome:?}"))
+    Ok(format!("{k:?} below {before}: {outcome:?}").into())
 }

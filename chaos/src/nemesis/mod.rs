@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Result;
-use crate::history::{Fault, Record};
+use crate::history::{Fault, Micros, Record};
 use crate::load::{World, pick};
 
 /// A kind of fault.
@@ -151,16 +151,29 @@ async fn inject(world: &Arc<World>, plan: &Plan, lane: usize, until: Instant) ->
         let target = one(world, plan, kind, &mut rng).await?;
         let t1 = world.now();
         let fault = match target {
-            Ok(target) => Fault { kind: name(kind).into(), target, t0, t1, skipped: String::new() },
-            Err(skipped) => Fault { kind: name(kind).into(), target: String::new(), t0, t1, skipped },
+            Ok(Hit { target, back }) => Fault { kind: name(kind).into(), target, t0, t1, back, skipped: String::new() },
+            Err(skipped) => Fault { kind: name(kind).into(), target: String::new(), t0, t1, back: None, skipped },
         };
         world.recorder.write(&Record::Fault(fault));
     }
     Ok(())
 }
 
+/// What was hit.
+struct Hit {
+    target: String,
+    /// When it served again.
+    back: Option<Micros>,
+}
+
+impl From<String> for Hit {
+    fn from(target: String) -> Hit {
+        Hit { target, back: None }
+    }
+}
+
 /// What was hit, or why it could not be.
-type Injected = Result<String, String>;
+type Injected = Result<Hit, String>;
 
 async fn one(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<Injected> {
     match kind {
@@ -177,7 +190,7 @@ async fn one(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> R
         Kind::MemberStorm | Kind::DuplicateMember | Kind::SuppressedHints | Kind::Seek | Kind::Purge => {
             Ok(clients::inject(world, kind, rng).await)
         }
-        _ => Ok(Ok(network::inject(world, kind, rng).await)),
+        _ => Ok(Ok(network::inject(world, kind, rng).await.into())),
     }
 }
 

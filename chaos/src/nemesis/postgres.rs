@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
-use super::{Injected, Kind};
+use super::{Hit, Injected, Kind};
 use crate::load::World;
 
 pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injected {
@@ -24,15 +24,16 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
             cluster.stop(how).await;
             sleep(Duration::from_millis(rng.random_range(0..1_500))).await;
             cluster.start().await;
+            let back = Some(world.now());
             // Time to do some work before the next one.
             sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
-            Ok(String::new())
+            Ok(Hit { target: String::new(), back })
         }
         Kind::PostgresFreeze => {
             cluster.freeze().await;
             sleep(Duration::from_millis(rng.random_range(200..3_000))).await;
             cluster.thaw().await;
-            Ok(String::new())
+            Ok(Hit { target: String::new(), back: Some(world.now()) })
         }
         Kind::TerminateBackends => {
             let share = rng.random_range(1..5);
@@ -43,7 +44,7 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
                  where pid <> pg_backend_pid() and datname = '{database}' and pid % {share} = 0"
             );
             let row = client.query_one(&sql, &[]).await.map_err(|error| error.to_string())?;
-            Ok(format!("{} of them", row.get::<_, i64>(0)))
+            Ok(format!("{} of them", row.get::<_, i64>(0)).into())
         }
         Kind::LongTransaction => {
             let client = connect(world).await?;
@@ -51,7 +52,7 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
                          create temporary table held (n int)";
             client.batch_execute(begin).await.map_err(|error| error.to_string())?;
             sleep(Duration::from_millis(rng.random_range(3_000..8_000))).await;
-            Ok(String::new())
+            Ok(String::new().into())
         }
         _ => {
             let client = connect(world).await?;
@@ -63,7 +64,7 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
                 f64::from(pause) / 1_000.0
             );
             client.batch_execute(&sql).await.map_err(|error| error.to_string())?;
-            Ok(format!("{pause} ms"))
+            Ok(format!("{pause} ms").into())
         }
     }
 }

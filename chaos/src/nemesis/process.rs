@@ -8,14 +8,14 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::sleep;
 
-use super::{Kind, Plan};
+use super::{Hit, Kind, Plan};
 use crate::Result;
 use crate::load::World;
 
 /// How long a pause outlasts the lease: the sweep, and time for others to take over.
 const BEYOND: Duration = Duration::from_millis(1_500);
 
-pub async fn inject(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<String> {
+pub async fn inject(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<Hit> {
     let places = &world.ground.places;
     let index = rng.random_range(0..places.len());
     match kind {
@@ -33,7 +33,7 @@ pub async fn inject(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRn
             for place in places {
                 place.broker.lock().await.start().await?;
             }
-            return Ok("all".to_owned());
+            return Ok(Hit { target: "all".to_owned(), back: Some(world.now()) });
         }
         Kind::PauseBroker => {
             let time = plan.lease.mul_f64(rng.random_range(0.1..0.8));
@@ -49,10 +49,10 @@ pub async fn inject(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRn
                 broker.stop().await?;
                 broker.start().await?;
             }
-            return Ok("one after the other".to_owned());
+            return Ok(Hit { target: "one after the other".to_owned(), back: Some(world.now()) });
         }
     }
-    Ok(format!("b{index}"))
+    Ok(Hit { target: format!("b{index}"), back: Some(world.now()) })
 }
 
 async fn pause(world: &World, index: usize, time: Duration) {

@@ -30,7 +30,7 @@ fn publish(p: u32, first: u64, count: u32, off: i64, t0: Micros) -> Publish {
 }
 
 fn lease(s: u32, epoch: u64, off: i64, t: Micros) -> Record {
-    Record::Lease(Lease { g: 0, s, k: K, t, log_epoch: 0, epoch, off, moved: false })
+    Record::Lease(Lease { g: 0, s, k: K, t, log_epoch: 0, epoch, off, b: 0, moved: false })
 }
 
 /// Values at consecutive offsets of the clean log.
@@ -74,7 +74,14 @@ fn clean() -> Vec<Record> {
         producer(2, ProducerKind::Sdk, 0),
         producer(3, ProducerKind::Once, 1),
         Record::Phase(Phase { name: Step::Faults, t: 10 }),
-        Record::Fault(Fault { kind: "kill".into(), target: "b0".into(), t0: 20, t1: 30, skipped: String::new() }),
+        Record::Fault(Fault {
+            kind: "kill".into(),
+            target: "b0".into(),
+            t0: 20,
+            t1: 30,
+            back: None,
+            skipped: String::new(),
+        }),
     ];
     for request in 0..SEQUENCED / 10 {
         let mut publish = publish(1, request * 10, 10, request as i64 * 10, 1_000 + request * 100);

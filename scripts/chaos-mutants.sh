@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Proves the checker: seeds bugs on purpose and sees that each is caught.
+#
+#   scripts/chaos-mutants.sh [ARGUMENTS OF `eventflow-chaos mutants NAME`…]
+#
+# Bugs in SQL are seeded into the database of a run. Bugs in the broker are a patch, applied in a worktree of its own and
+# built there: the product's tree never holds them. A patch that does not apply is an error.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+chaos=$target/debug/eventflow-chaos
+patched=$target/chaos-mutants
+tree=$(mktemp -d "${TMPDIR:-/tmp}/eventflow-mutants.XXXXXX")
+trap 'git worktree remove --force "$tree" >/dev/null 2>&1 || rm -rf "$tree"; git worktree prune' EXIT
+
+cargo build --workspace --locked --quiet
+git worktree add --quiet --detach --force "$tree" HEAD
+git -C "$tree" apply --index "$PWD/chaos/mutants/broker.patch"
+(cd "$tree" && CARGO_TARGET_DIR=$patched cargo build --locked --quiet -p eventflow-cli)
+
+failed=0
+"$chaos" mutants all "$@" || failed=1
+for name in $("$chaos" mutants --list-patched); do
+    CHAOS_MUTANT=$name "$chaos" mutants "$name" --broker "$patched/debug/eventflow" "$@" || failed=1
+done
+exit "$failed"
