@@ -77,6 +77,9 @@ pub struct Runs {
     /// What the campaign's table calls the version under test
     #[arg(long, default_value = "")]
     pub commit: String,
+    /// Postgres with `fsync=off`: acknowledged events may be lost, which a run without power must show
+    #[arg(long = "unsafe")]
+    pub is_unsafe: bool,
     /// Keep green histories too
     #[arg(long)]
     pub keep: bool,

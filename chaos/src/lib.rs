@@ -25,6 +25,7 @@ pub mod mutants;
 pub mod nemesis;
 pub mod recovery;
 pub mod run;
+pub mod undo;
 
 /// The runner has nobody to tell errors apart: it shows them and ends.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -142,6 +142,7 @@ fn order(arguments: &Runs, seed: u64, mutant: Option<Mutant>) -> Result<Order> {
         binary,
         settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         mutant,
+        is_unsafe: arguments.is_unsafe,
         pace: arguments.pace,
     })
 }

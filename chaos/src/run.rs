@@ -43,6 +43,8 @@ pub struct Order {
     pub binary: PathBuf,
     /// Settings for all brokers, on top.
     pub settings: Vec<(String, String)>,
+    /// Postgres does not flush, and brokers are told to bear it.
+    pub is_unsafe: bool,
     /// Bugs seeded into the database's functions.
     pub mutant: Option<Mutant>,
     /// Multiplies pauses between publishes.
@@ -68,7 +70,8 @@ pub async fn run(order: &Order) -> Result<Report> {
     let settings = broker_settings(order, &mut rng, lease);
     let setup = setup(order, &plan);
     recorder.write(&Record::Setup(setup.clone()));
-    let postgres = Settings::durable().set("wal_keep_size", "2GB").set("shared_buffers", "64MB");
+    let kind = if order.is_unsafe { Settings::throwaway() } else { Settings::durable() };
+    let postgres = kind.set("wal_keep_size", "2GB").set("shared_buffers", "64MB");
     let ground = Arc::new(Ground::new(&order.dir, order.seed, &settings, postgres, &recorder).await?);
     if let Some(mutant) = &order.mutant {
         mutant.apply(&ground.database).await?;
@@ -130,6 +133,9 @@ fn broker_settings(order: &Order, rng: &mut StdRng, lease: Duration) -> BrokerSe
     ];
     let mut common: Vec<(String, String)> = common.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     common.extend(order.settings.iter().cloned());
+    if order.is_unsafe {
+        common.push(("database.allow_unsafe_durability".to_owned(), "true".to_owned()));
+    }
     let deaf = |rng: &mut StdRng| rng.random_bool(0.15).then(|| ("delivery.hints".to_owned(), "false".to_owned()));
     let own = (0..BROKERS).map(|_| deaf(rng).into_iter().collect()).collect();
     BrokerSettings { binary: order.binary.clone(), common, own }

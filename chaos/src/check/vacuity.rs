@@ -24,7 +24,7 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
             "no fault hit anything: nothing was ever in doubt".to_owned(),
         ),
         (
-            setup.fencing_wanted && totals.fenced == 0,
+            setup.fencing_wanted && totals.fenced == 0 && !has(was_fenced),
             "a broker was paused past its lease, and nobody was fenced".to_owned(),
         ),
         (
@@ -33,6 +33,11 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
         ),
     ];
     checks.into_iter().filter_map(|(holds, why)| holds.then_some(why)).collect()
+}
+
+/// A session that was told that it is over.
+fn was_fenced(record: &Record) -> bool {
+    matches!(record, Record::Ended(ended) if matches!(ended.reason.as_str(), "MEMBER_FENCED" | "SESSION_EXPIRED"))
 }
 
 /// A publish that was tried again, or whose outcome nobody knew; a delivery that came again.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use eventflow_proto::EventBatch;
@@ -103,6 +104,7 @@ impl Session {
             Some((frames, ask, answers))
         };
         let (frames, ask, answers) = timeout(JOIN, joining).await.ok()??;
+        world.members[broker % crate::ground::BROKERS].fetch_add(1, Ordering::Relaxed);
         Some(Session {
             world: Arc::clone(world),
             g,
@@ -397,6 +399,7 @@ impl Session {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.world.members[usize::from(self.broker)].fetch_sub(1, Ordering::Relaxed);
         for asked in std::mem::take(&mut self.waiting).into_values().flatten() {
             self.note(&asked, Outcome::Info, None, "no answer".to_owned());
         }

@@ -43,6 +43,8 @@ pub struct World {
     pub stage: watch::Sender<Stage>,
     producers: AtomicU32,
     sessions: AtomicU32,
+    /// Members by broker.
+    pub members: [AtomicU32; BROKERS],
     /// Acknowledged ends of partitions, for reads that must reach them.
     ends: Mutex<HashMap<Key, i64>>,
     pub flush: Mutex<Vec<FlushSample>>,
@@ -69,6 +71,7 @@ impl World {
             stage: watch::Sender::new(Stage::Running),
             producers: AtomicU32::new(1),
             sessions: AtomicU32::new(1),
+            members: Default::default(),
             ends: Mutex::default(),
             flush: Mutex::default(),
             acknowledged: AtomicU64::new(0),
@@ -126,6 +129,11 @@ impl World {
     /// A number for a new session or reader.
     pub fn session(&self) -> u32 {
         self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The broker with the most members whose leases are seen.
+    pub fn busiest(&self) -> usize {
+        (0..BROKERS).max_by_key(|broker| self.members[*broker].load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     pub fn value(&self, stream: u16, producer: u32, number: u64) -> Value {

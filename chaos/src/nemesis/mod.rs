@@ -28,6 +28,7 @@ pub enum Kind {
     PauseBroker,
     PausePastLease,
     RollingRestart,
+    PowerLoss,
     PostgresFast,
     PostgresImmediate,
     PostgresKill,
@@ -57,6 +58,7 @@ pub const KINDS: &[(Kind, &str, usize)] = &[
     (Kind::PauseBroker, "broker paused", 0),
     (Kind::PausePastLease, "broker paused past its lease", 0),
     (Kind::RollingRestart, "rolling restart", 0),
+    (Kind::PowerLoss, "power lost", 0),
     (Kind::PostgresFast, "postgres restarted (fast)", 1),
     (Kind::PostgresImmediate, "postgres restarted (immediate)", 1),
     (Kind::PostgresKill, "postgres killed", 1),
@@ -112,9 +114,12 @@ fn in_lane(lane: usize) -> impl Iterator<Item = Kind> {
     KINDS.iter().filter(move |(_, _, of)| *of == lane).map(|(kind, _, _)| *kind)
 }
 
-/// All kinds.
+/// Faults that need more than a runner: `scripts/chaos-power-loss.sh` gives it.
+const SPECIAL: [Kind; 1] = [Kind::PowerLoss];
+
+/// All kinds that a runner can inject by itself.
 pub fn all() -> Vec<Kind> {
-    KINDS.iter().map(|(kind, _, _)| *kind).collect()
+    KINDS.iter().map(|(kind, _, _)| *kind).filter(|kind| !SPECIAL.contains(kind)).collect()
 }
 
 /// The name of a kind.
@@ -124,6 +129,9 @@ pub fn name(kind: Kind) -> &'static str {
 
 /// Injects faults until the time is up; returns when the last one is over.
 pub async fn run(world: &Arc<World>, plan: &Plan, until: Instant) -> Result<()> {
+    if plan.has(Kind::PowerLoss) {
+        process::on_disk(world).await?;
+    }
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
         let (world, plan) = (Arc::clone(world), plan.clone());
@@ -177,6 +185,7 @@ type Injected = Result<Hit, String>;
 
 async fn one(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<Injected> {
     match kind {
+        Kind::PowerLoss => process::power_loss(world).await,
         Kind::KillBroker | Kind::KillAllBrokers | Kind::PauseBroker | Kind::PausePastLease | Kind::RollingRestart => {
             process::inject(world, plan, kind, rng).await.map(Ok)
         }

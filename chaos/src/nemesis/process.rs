@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventflow_testkit::Signal;
+use eventflow_testkit::{Signal, Stop};
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::sleep;
 
-use super::{Hit, Kind, Plan};
-use crate::Result;
+use super::{Hit, Injected, Kind, Plan};
 use crate::load::World;
+use crate::{Result, undo};
 
 /// How long a pause outlasts the lease: the sweep, and time for others to take over.
 const BEYOND: Duration = Duration::from_millis(1_500);
 
 pub async fn inject(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<Hit> {
     let places = &world.ground.places;
-    let index = rng.random_range(0..places.len());
+    let drawn = rng.random_range(0..places.len());
+    // A pause past the lease is to fence somebody: it hits the broker with the most members.
+    let index = if kind == Kind::PausePastLease { world.busiest() } else { drawn };
     match kind {
         Kind::KillBroker => {
             let mut broker = places[index].broker.lock().await;
@@ -53,6 +55,32 @@ pub async fn inject(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRn
         }
     }
     Ok(Hit { target: format!("b{index}"), back: Some(world.now()) })
+}
+
+/// Before power is cut for the first time: everything so far counts as flushed.
+pub async fn on_disk(world: &World) -> Result<()> {
+    let Some(undo) = undo::directory() else { return Ok(()) };
+    world.ground.cluster.connect().await.batch_execute("checkpoint").await?;
+    undo::forget_nothing_before_now(&undo)
+}
+
+/// Everything ends at the same moment, and what was not flushed is gone.
+pub async fn power_loss(world: &Arc<World>) -> Result<Injected> {
+    let Some(undo) = undo::directory() else {
+        return Ok(Err("needs scripts/chaos-power-loss.sh".to_owned()));
+    };
+    world.ground.cluster.stop(Stop::Kill).await;
+    for place in &world.ground.places {
+        place.broker.lock().await.kill().await?;
+    }
+    let writes = undo::play_back(&undo)?;
+    world.ground.cluster.start().await;
+    for place in &world.ground.places {
+        place.broker.lock().await.start().await?;
+    }
+    let back = Some(world.now());
+    sleep(Duration::from_secs(2)).await;
+    Ok(Ok(Hit { target: format!("{writes} writes forgotten"), back }))
 }
 
 async fn pause(world: &World, index: usize, time: Duration) {
