@@ -260,3 +260,23 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["S8a"],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventflow_broker::store::migrate::MIGRATIONS;
+
+    #[test]
+    fn every_piece_that_a_mutant_replaces_stands_in_its_function_once() {
+        for (mutant, (function, piece, _)) in
+            MUTANTS.iter().flat_map(|mutant| mutant.changes.iter().map(move |change| (mutant, change)))
+        {
+            let begins = format!("create function {function}(");
+            let text = MIGRATIONS.iter().rev().find_map(|(_, _, text)| text.split_once(&begins)).map(|(_, rest)| rest);
+            let body = text.and_then(|text| text.split("\n$$;").next()).unwrap_or_default();
+            // The end of the body was cut off with what follows it.
+            let count = format!("{body}\n").matches(piece).count();
+            assert_eq!(count, 1, "{}: `{function}` and `{piece}`", mutant.name);
+        }
+    }
+}
