@@ -1,9 +1,12 @@
 //! S10: a group's progress, as anybody sees it, never goes back but for a seek.
+//!
+//! A session that was fenced and does not know it yet may say again what was committed before; it says nothing new, and whoever
+//! holds the partition is not misled. Such answers are left out.
 
 use std::collections::HashMap;
 
 use super::findings::Findings;
-use crate::history::{Key, Micros, Outcome, Record};
+use crate::history::{Commit, Key, Micros, Outcome, Record};
 
 /// Progress that was shown between two moments.
 struct Shown {
@@ -15,9 +18,19 @@ struct Shown {
 pub fn check(records: &[Record], findings: &mut Findings) {
     let mut shown: HashMap<(u16, Key), Vec<Shown>> = HashMap::new();
     let mut seeks: HashMap<(u16, Key), Vec<(Micros, Micros)>> = HashMap::new();
+    let mut granted: HashMap<(u16, Key), Vec<(Micros, u64)>> = HashMap::new();
+    for record in records {
+        if let Record::Lease(lease) = record {
+            granted.entry((lease.g, lease.k)).or_default().push((lease.t, lease.epoch));
+        }
+    }
+    let was_fenced = |commit: &Commit| {
+        let leases = granted.get(&(commit.g, commit.k)).map_or(&[][..], Vec::as_slice);
+        leases.iter().any(|(t, epoch)| *epoch > commit.epoch && *t < commit.t1)
+    };
     for record in records {
         match record {
-            Record::Commit(commit) if commit.outcome == Outcome::Ok => {
+            Record::Commit(commit) if commit.outcome == Outcome::Ok && !was_fenced(commit) => {
                 let off = commit.got.unwrap_or(commit.off);
                 let entry = shown.entry((commit.g, commit.k)).or_default();
                 entry.push(Shown { t0: commit.t0, t1: commit.t1, off });

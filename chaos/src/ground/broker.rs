@@ -31,6 +31,8 @@ pub struct Broker {
     child: Option<Child>,
     /// It is to run: an end that nobody asked for is a surprise.
     wanted: bool,
+    /// Where its present process's part of the log begins.
+    log_from: u64,
     recorder: Recorder,
 }
 
@@ -58,6 +60,7 @@ impl Broker {
             log: dir.join(format!("b{index}.log")),
             child: None,
             wanted: false,
+            log_from: 0,
             recorder,
         })
     }
@@ -101,6 +104,7 @@ impl Broker {
 
     fn spawn(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
+        self.log_from = log.metadata()?.len();
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EVENTFLOW_")) {
@@ -154,10 +158,20 @@ impl Broker {
     pub async fn look_after(&mut self) {
         let ended = self.child.as_mut().map(Child::try_wait);
         if let (true, Some(Ok(Some(status)))) = (self.wanted, ended) {
-            self.surprise(format!("ended by itself with {status}"));
+            // One whose database is away when it starts ends, and is started again until it serves.
+            if self.has_served() {
+                self.surprise(format!("ended by itself with {status}"));
+            }
             self.child = None;
             let _ = self.spawn();
         }
+    }
+
+    /// True when the present process has said that it serves.
+    fn has_served(&self) -> bool {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let own = text.get(self.log_from as usize..).unwrap_or_default();
+        String::from_utf8_lossy(own).contains("serving grpc=")
     }
 
     fn surprise(&self, what: String) {

@@ -37,7 +37,8 @@ pub async fn run(world: Arc<World>, g: u16, name: String, role: u64) -> Result<(
     while !world.is(Stage::Over) {
         let stay = plan(&world, &mut rng);
         let (broker, zone) = (rng.random_range(0..BROKERS), role as usize);
-        let Some(mut session) = Session::join(&world, g, &name, zone, broker, rng.random()).await else {
+        let Some(mut session) = Session::join(&world, g, &name, zone, broker, rng.random(), stay != Plan::Stay).await
+        else {
             sleep(Duration::from_millis(rng.random_range(50..300))).await;
             continue;
         };

@@ -75,7 +75,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Joins through a broker; none when that fails, for whatever reason.
+    /// Joins through a broker; none when that fails, for whatever reason. The window of guests may be small: who stays must
+    /// keep up.
     pub async fn join(
         world: &Arc<World>,
         g: u16,
@@ -83,6 +84,7 @@ impl Session {
         zone: usize,
         broker: usize,
         seed: u64,
+        is_guest: bool,
     ) -> Option<Session> {
         let group = &world.setup.groups[usize::from(g)];
         let mut rng = StdRng::seed_from_u64(seed);
@@ -90,7 +92,7 @@ impl Session {
         let request = v1::SubscribeRequest {
             group: group.name.clone(),
             member_name: name.to_owned(),
-            window_events: if rng.random_bool(0.3) { rng.random_range(1..200) } else { 10_000 },
+            window_events: if is_guest && rng.random_bool(0.5) { rng.random_range(1..200) } else { 10_000 },
             ..Default::default()
         };
         let joining = async {

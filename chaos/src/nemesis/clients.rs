@@ -35,7 +35,7 @@ async fn storm(world: &Arc<World>, rng: &mut StdRng) -> Injected {
         let (broker, leaves) = (rng.random_range(0..BROKERS), rng.random_bool(0.5));
         members.spawn(async move {
             let name = format!("storm-{member}");
-            if let Some(mut session) = Session::join(&world, 0, &name, member, broker, seed).await {
+            if let Some(mut session) = Session::join(&world, 0, &name, member, broker, seed, true).await {
                 session.serve(Some(Instant::now() + time)).await;
                 if leaves {
                     session.leave().await;
@@ -50,9 +50,10 @@ async fn storm(world: &Arc<World>, rng: &mut StdRng) -> Injected {
 /// Two members of one name at two brokers, at the same time; both believe in what they hold.
 async fn duplicate(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let (first, g) = (rng.random_range(0..BROKERS), if rng.random_bool(0.5) { 0 } else { 2 });
-    let mut old = Session::join(world, g, "twin", 0, first, rng.random()).await.ok_or("the first could not join")?;
+    let mut old =
+        Session::join(world, g, "twin", 0, first, rng.random(), true).await.ok_or("the first could not join")?;
     old.serve(Some(Instant::now() + Duration::from_millis(1_500))).await;
-    let new = Session::join(world, g, "twin", 1, first + 1, rng.random()).await;
+    let new = Session::join(world, g, "twin", 1, first + 1, rng.random(), true).await;
     let mut new = new.ok_or("the second could not join")?;
     let until = Instant::now() + Duration::from_secs(2);
     tokio::join!(old.haunt(until), new.serve(Some(until)));
@@ -63,18 +64,22 @@ async fn duplicate(world: &Arc<World>, rng: &mut StdRng) -> Injected {
 /// Every listening backend is ended, again and again.
 async fn suppress(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let until = Instant::now() + Duration::from_millis(rng.random_range(1_000..4_000));
-    let sql = "query ilike 'listen%'";
+    let sql = "application_name = 'eventflow hints'";
     let mut ended = 0;
     while Instant::now() < until {
-        let (client, connection) = tokio_postgres::connect(&world.ground.database.url(), tokio_postgres::NoTls)
-            .await
-            .map_err(|error| error.to_string())?;
+        // Another fault may have taken the database away.
+        let connected = tokio_postgres::connect(&world.ground.database.url(), tokio_postgres::NoTls).await;
+        let Ok((client, connection)) = connected else {
+            sleep(Duration::from_millis(150)).await;
+            continue;
+        };
         tokio::spawn(connection);
         let end = format!(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and {sql}"
         );
-        let row = client.query_one(&end, &[]).await.map_err(|error| error.to_string())?;
-        ended += row.get::<_, i64>(0);
+        if let Ok(row) = client.query_one(&end, &[]).await {
+            ended += row.get::<_, i64>(0);
+        }
         sleep(Duration::from_millis(150)).await;
     }
     Ok(format!("{ended} listeners ended").into())
