@@ -8,20 +8,22 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${CARGO_TARGET_DIR:-target}
+target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
 chaos=$target/debug/eventflow-chaos
-patched=$target/chaos-mutants
+mutant=$target/debug/eventflow-mutant
 tree=$(mktemp -d "${TMPDIR:-/tmp}/eventflow-mutants.XXXXXX")
 trap 'git worktree remove --force "$tree" >/dev/null 2>&1 || rm -rf "$tree"; git worktree prune' EXIT
 
-cargo build --workspace --locked --quiet
 git worktree add --quiet --detach --force "$tree" HEAD
 git -C "$tree" apply --index "$PWD/chaos/mutants/broker.patch"
-(cd "$tree" && CARGO_TARGET_DIR=$patched cargo build --locked --quiet -p eventflow-cli)
+# Dependencies are shared with the product's build, crates of the worktree are not.
+(cd "$tree" && CARGO_TARGET_DIR=$target cargo build --locked --quiet -p eventflow-cli)
+mv "$target/debug/eventflow" "$mutant"
+cargo build --workspace --locked --quiet
 
 failed=0
 "$chaos" mutants all "$@" || failed=1
 for name in $("$chaos" mutants --list-patched); do
-    CHAOS_MUTANT=$name "$chaos" mutants "$name" --broker "$patched/debug/eventflow" "$@" || failed=1
+    CHAOS_MUTANT=$name "$chaos" mutants "$name" --broker "$mutant" "$@" || failed=1
 done
 exit "$failed"
