@@ -13,7 +13,6 @@ use tokio::time::{sleep, timeout};
 use super::door::{Door, failed};
 use super::world::{Stage, World, bytes_of};
 use crate::Result;
-use crate::ground::BROKERS;
 use crate::history::{Fetch, Foreign, Key, Outcome, Range, Read, Record};
 
 const CALL: Duration = Duration::from_secs(8);
@@ -70,7 +69,7 @@ pub async fn ranges(world: Arc<World>, role: u64) -> Result<()> {
         let stream = rng.random_range(0..world.setup.streams.len()) as u16;
         let k = Key(stream, rng.random_range(0..world.setup.streams[usize::from(stream)].partitions));
         let from = (world.end(k) - rng.random_range(0..1_500)).max(0);
-        let door = world.door(rng.random_range(0..8), rng.random_range(0..BROKERS), stream)?;
+        let door = world.door(rng.random_range(0..8), world.any_broker(&mut rng), stream)?;
         let range = range(&world, door, k, from).await;
         world.recorder.write(&Record::Range(range));
         sleep(Duration::from_millis(rng.random_range(100..400))).await;
@@ -128,7 +127,8 @@ pub async fn fetches(world: Arc<World>, role: u64) -> Result<()> {
     while !world.is(Stage::Over) {
         let g = rng.random_range(0..world.setup.groups.len()) as u16;
         let zone = rng.random_range(0..8);
-        fetch(&world, g, zone, rng.random_range(0..BROKERS)).await;
+        let broker = world.any_broker(&mut rng);
+        fetch(&world, g, zone, broker).await;
         sleep(Duration::from_millis(rng.random_range(100..300))).await;
     }
     Ok(())
@@ -162,7 +162,7 @@ pub async fn stranger(world: Arc<World>, role: u64) -> Result<()> {
         .map_or("", |group| group.name.as_str())
         .to_owned();
     while !world.is(Stage::Over) {
-        let mut door = world.door(rng.random_range(0..8), rng.random_range(0..BROKERS), own)?;
+        let mut door = world.door(rng.random_range(0..8), world.any_broker(&mut rng), own)?;
         let t0 = world.now();
         let (call, status) = reach(&mut door, &mut rng, &stream, &group).await;
         let code = status.map_or_else(|| "Ok".to_owned(), |status| format!("{:?}", status.code()));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use eventflow::{Client, ClientOptions};
@@ -43,6 +43,8 @@ pub struct World {
     pub stage: watch::Sender<Stage>,
     producers: AtomicU32,
     sessions: AtomicU32,
+    /// The broker that stays dead after healing.
+    pub gone: OnceLock<usize>,
     /// Members by broker.
     pub members: [AtomicU32; BROKERS],
     /// Acknowledged ends of partitions, for reads that must reach them.
@@ -71,6 +73,7 @@ impl World {
             stage: watch::Sender::new(Stage::Running),
             producers: AtomicU32::new(1),
             sessions: AtomicU32::new(1),
+            gone: OnceLock::new(),
             members: Default::default(),
             ends: Mutex::default(),
             flush: Mutex::default(),
@@ -134,6 +137,12 @@ impl World {
     /// The broker with the most members whose leases are seen.
     pub fn busiest(&self) -> usize {
         (0..BROKERS).max_by_key(|broker| self.members[*broker].load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    /// Any broker but the one that stays dead.
+    pub fn any_broker(&self, rng: &mut StdRng) -> usize {
+        let broker = rng.random_range(0..BROKERS);
+        if self.gone.get() == Some(&broker) { (broker + 1) % BROKERS } else { broker }
     }
 
     pub fn value(&self, stream: u16, producer: u32, number: u64) -> Value {

@@ -213,6 +213,7 @@ pub async fn heal(world: &World, gone: Option<usize>) -> Result<()> {
     for (index, place) in world.ground.places.iter().enumerate() {
         let mut broker = place.broker.lock().await;
         if gone == Some(index) {
+            let _ = world.gone.set(index);
             broker.kill().await?;
             continue;
         }
