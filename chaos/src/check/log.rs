@@ -87,6 +87,7 @@ impl Log {
                 (partition.floor, partition.head) = (*floor, *head);
             }
         }
+        log.floors(records, findings);
         let mut ends: HashMap<Key, End> = HashMap::new();
         for record in records {
             if let Record::Row(row) = record {
@@ -108,6 +109,25 @@ impl Log {
     /// Where an event stands.
     pub fn place(&self, value: Packed) -> Option<(u16, i64)> {
         *self.places.get(&value.producer())?.get(value.number() as usize)?
+    }
+
+    /// S3: a floor stands at most where somebody asked for it. Streams of a run have no other retention.
+    fn floors(&self, records: &[Record], findings: &mut Findings) {
+        let mut asked: HashMap<Key, i64> = HashMap::new();
+        for record in records {
+            if let Record::Purge(purge) = record {
+                let before = asked.entry(purge.k).or_default();
+                *before = (*before).max(purge.before);
+            }
+        }
+        for (k, partition) in &self.partitions {
+            let asked = asked.get(k).copied().unwrap_or_default();
+            if partition.floor > asked {
+                findings.add("S3", || {
+                    format!("the floor of {k:?} is {}, and nobody asked for more than {asked}", partition.floor)
+                });
+            }
+        }
     }
 
     fn take(&mut self, row: &Row, sent: &Sent, findings: &mut Findings) {

@@ -258,8 +258,15 @@ fn s3_a_lost_event_is_caught_and_is_no_loss_below_the_floor() {
         records.retain(|record| !matches!(record, Record::Row(row) if row.off == 0 && row.k == K));
     };
     caught("S3", cut);
+    // Nobody asked for that floor.
+    only("S3", |records| {
+        each!(records, Bounds, |bounds| if bounds.k == K {
+            bounds.floor = 400
+        })
+    });
     let purged = changed(|records| {
         cut(records);
+        records.push(Record::Purge(Purge { k: K, t0: 1, t1: 2, outcome: Outcome::Ok, before: 400 }));
         each!(records, Bounds, |bounds| if bounds.k == K {
             bounds.floor = 400
         });
