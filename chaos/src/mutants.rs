@@ -71,14 +71,13 @@ pub const MUTANTS: &[Mutant] = &[
         changes: &[
             (
                 "append_v1",
-                "where p.partition_id = r.partition_id and p.producer_id = r.producer_id\n            order by",
-                "where p.partition_id = r.partition_id and p.producer_id = r.producer_id\n              \
-                 and p.appended_at < statement_timestamp()\n            order by",
+                "where p.partition_id = v_partition and p.producer_id = r.producer_id",
+                "where p.partition_id = v_partition and p.producer_id = r.producer_id and p.appended_at < statement_timestamp()",
             ),
             (
                 "append_v1",
-                "on r.partition_id = d.partition_id;\nend",
-                "on r.partition_id = d.partition_id on conflict do nothing;\nend",
+                "first_sequence, event_count, routing_version, run);",
+                "first_sequence, event_count, routing_version, run) on conflict do nothing;",
             ),
         ],
         statements: "",
@@ -124,8 +123,8 @@ pub const MUTANTS: &[Mutant] = &[
         bug: "offsets come from a counter beside the log instead of from its end",
         changes: &[(
             "append_v1",
-            "v_next := greatest(v_end.next_offset, p_log_epoch << 40);",
-            "v_next := greatest(v_end.next_offset, p_log_epoch << 40, nextval('eventflow.mutant_offset') * 3);",
+            "v_next := greatest(v_next, v_head.end_offset, p_log_epoch << 40);",
+            "v_next := greatest(v_next, v_head.end_offset, p_log_epoch << 40, nextval('eventflow.mutant_offset') * 3);",
         )],
         statements: "create sequence eventflow.mutant_offset; grant usage on sequence eventflow.mutant_offset to public",
         patched: false,
@@ -170,20 +169,6 @@ pub const MUTANTS: &[Mutant] = &[
         settings: &[],
         faults: &[Kind::MemberStorm],
         caught_by: &["S8b", "S9", "L1"],
-    },
-    Mutant {
-        name: "M18",
-        bug: "an append of several rows may be torn: the last row is left out when the server is busy",
-        changes: &[(
-            "append_v1",
-            "continue when not v_partition = any (v_locked) or v_partition = any (v_refused);",
-            "continue when not v_partition = any (v_locked) or v_partition = any (v_refused) or (v_row.event_count > 300 and random() < 0.3);",
-        )],
-        statements: "",
-        patched: false,
-        settings: &[],
-        faults: QUIET,
-        caught_by: &["S3", "S1", "S17", "S21"],
     },
     Mutant {
         name: "M19",
