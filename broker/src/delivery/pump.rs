@@ -233,8 +233,9 @@ impl Session {
                 Some(held) if next_offset > held.source.next() => {
                     Err(commit_out_of_range(partition, next_offset, held.source.next()))
                 }
-                // Progress is further already: that is the answer, and nothing is written.
-                Some(held) if next_offset <= held.committed => Ok(held.committed),
+                // Progress is further already: that is the answer, and nothing is written. Not without trust: somebody else may
+                // hold the partition by now, so the database answers.
+                Some(held) if next_offset <= held.committed && self.parts.trust.holds() => Ok(held.committed),
                 Some(held) => {
                     let progress = Progress {
                         organization: self.group.organization,
