@@ -51,10 +51,11 @@ async fn killed_at(step: Step, held: Held, first: First) {
     let answer =
         through_doomed.publisher.publish(sequenced("orders", producer, 0, 0, &["a"])).await.expect("published");
     assert_eq!(appended(&answer.get_ref().results[0]).base_offset, 0);
-    let app = ground.broker(&[]).await;
-    let mut through_other = Clients::new(&app, &key).await;
+    // Before the other broker comes, whose lanes connect when it starts.
     let watcher = ground.database.connect().await;
     let backends = lanes(&watcher).await;
+    let app = ground.broker(&[]).await;
+    let mut through_other = Clients::new(&app, &key).await;
 
     let rule = proxy.on(Match::sql_contains("append_v1"), step, Action::Hold);
     let request = || sequenced("orders", producer, 0, 1, &["b", "c"]);
