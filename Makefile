@@ -1,7 +1,8 @@
 # Every target sets up what it needs and says what it lacks. `make` alone lists them.
 #
 # demo, test and ci share one profile (dev in Cargo.toml) and always build the whole workspace, so
-# that features do not flip between targets and nothing is compiled twice.
+# that features do not flip between targets and nothing is compiled twice. `build` builds the examples
+# for the same reason: they need what tests need, a clock that can be paused among it.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -41,6 +42,7 @@ check: setup-lint fmt tidy clippy ## The inner loop: formatting, tidy, clippy, u
 
 test: setup ## Every test, beside one throw-away Postgres
 	$(call timed,build,$(CARGO) test --workspace --locked --no-run)
+	$(call timed,previous broker,scripts/previous-broker.sh)
 	$(call timed,tests,scripts/with-postgres.sh $(CARGO) test --workspace --locked $(ARGS))
 
 ci: setup-ci fmt tidy deny clippy ## What must pass before a change goes in
@@ -63,7 +65,7 @@ bench: setup ## Measure publish, delivery and catch-up beside their ceilings (re
 ## Parts of the above
 
 build: setup ## Build the whole workspace and print the seconds
-	$(call timed,build,$(CARGO) build --workspace --locked)
+	$(call timed,build,$(CARGO) build --workspace --locked --bins --examples)
 
 fmt: ## Check the formatting (`cargo fmt` repairs it)
 	@$(CARGO) fmt --all --check

@@ -11,3 +11,4 @@ mod offline;
 mod serve;
 mod start;
 mod support;
+mod upgrade;

@@ -41,9 +41,14 @@ impl Home {
     }
 
     /// The binary, not yet started.
-    #[expect(clippy::disallowed_methods, reason = "names only, to leave the environment's own settings out")]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_eventflow"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_eventflow")), arguments)
+    }
+
+    /// Another program, such as a binary of another version.
+    #[expect(clippy::disallowed_methods, reason = "names only, to leave the environment's own settings out")]
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments);
         for (name, _) in std::env::vars_os() {
             // Where Postgres is belongs to the machine.
