@@ -32,20 +32,20 @@ async fn brokers_are_replaced_one_after_the_other_and_nobody_notices() {
     let mut brokers = [ground.serve(0, &previous).await, ground.serve(1, &previous).await];
     let [old, new] = [version(&previous), version(&this)];
     assert_ne!(old, new);
-    assert_eq!(ground.versions(), BTreeSet::from([old.clone()]));
+    ground.until_served_by(&[&old]).await;
 
     let traffic = Traffic::start(&ground).await;
     traffic.goes_on().await;
     ground.replace(&mut brokers, 0, &this).await;
     traffic.goes_on().await;
-    assert_eq!(ground.versions(), BTreeSet::from([old.clone(), new.clone()]));
+    ground.until_served_by(&[&old, &new]).await;
     ground.replace(&mut brokers, 1, &this).await;
     traffic.goes_on().await;
-    assert_eq!(ground.versions(), BTreeSet::from([new.clone()]));
+    ground.until_served_by(&[&new]).await;
     // An upgrade that somebody thinks better of.
     ground.replace(&mut brokers, 0, &previous).await;
     traffic.goes_on().await;
-    assert_eq!(ground.versions(), BTreeSet::from([old, new]));
+    ground.until_served_by(&[&old, &new]).await;
     traffic.everything_arrived().await;
 }
 
@@ -116,6 +116,18 @@ impl Ground {
         let status = brokers[place].wait().await;
         assert!(status.success(), "{status}: {:?}", brokers[place].lines());
         brokers[place] = self.serve(place, program).await;
+    }
+
+    /// Returns when `status` shows brokers of these versions and no others. One that was stopped is shown until the grace of
+    /// its members is over.
+    async fn until_served_by(&self, versions: &[&String]) {
+        let wanted: BTreeSet<String> = versions.iter().map(|version| (*version).clone()).collect();
+        within("the versions that status shows", async {
+            while self.versions() != wanted {
+                tokio::task::yield_now().await; // poll
+            }
+        })
+        .await;
     }
 
     /// Versions of the brokers that are alive.
