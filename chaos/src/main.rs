@@ -75,11 +75,12 @@ async fn act(arguments: Arguments) -> Result<Verdict> {
     }
 }
 
-/// Runs over one seed or over random ones; the worst verdict counts.
+/// Runs over one seed or over random ones. A violation counts for all of them; a void run counts for nothing, and all of them are
+/// void when none proved anything.
 async fn several(arguments: &Runs) -> Result<Verdict> {
     output::scope();
     let began = Instant::now();
-    let mut worst = Verdict::Green;
+    let mut all = Verdict::Void;
     let mut done = 0;
     while arguments.goes_on(done, began.elapsed()) {
         let seed = arguments.seed.unwrap_or_else(rand_seed);
@@ -87,9 +88,9 @@ async fn several(arguments: &Runs) -> Result<Verdict> {
         campaign::append(arguments, &report)?;
         let verdict = report.verdict();
         keep(arguments, &order, verdict)?;
-        worst = match (worst, verdict) {
+        all = match (all, verdict) {
             (Verdict::Violation, _) | (_, Verdict::Violation) => Verdict::Violation,
-            (Verdict::Void, _) | (_, Verdict::Void) => Verdict::Void,
+            (Verdict::Void, Verdict::Void) => Verdict::Void,
             _ => Verdict::Green,
         };
         done += 1;
@@ -97,8 +98,8 @@ async fn several(arguments: &Runs) -> Result<Verdict> {
             break;
         }
     }
-    show(&format!("{done} runs: {worst:?}"));
-    Ok(worst)
+    show(&format!("{done} runs: {all:?}"));
+    Ok(all)
 }
 
 fn rand_seed() -> u64 {
