@@ -108,8 +108,7 @@ impl App {
 
     /// Serves until SIGINT or SIGTERM, then stops in order; a second signal, or a part that the broker cannot do without ending
     /// early, stops it at once.
-    pub async fn run_until_signal(self) -> Result<Option<Outcome>> {
-        let mut signals = Signals::listen().map_err(Error::internal)?;
+    pub async fn run_until_signal(self, mut signals: Signals) -> Result<Option<Outcome>> {
         let failed = tokio::select! {
             name = signals.next() => { tracing::info!(signal = name, "stopping"); None }
             failure = self.tasks.failed() => Some(failure),

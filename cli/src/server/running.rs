@@ -2,14 +2,15 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin};
 
+use crate::failure::{Exit, Failure, Result};
 use eventflow_broker::{
     config::Config,
-    runtime::{app::App, shutdown::Outcome},
+    runtime::{
+        app::App,
+        shutdown::{Outcome, Signals},
+    },
     telemetry,
 };
-use futures_util::FutureExt;
-
-use crate::failure::{Exit, Failure, Result};
 
 /// A broker that serves.
 pub(super) struct Broker {
@@ -21,17 +22,20 @@ pub(super) struct Broker {
 /// Serves until a signal. `None`: a second signal cut the end short.
 type Running = Pin<Box<dyn Future<Output = eventflow_broker::domain::Result<Option<Outcome>>>>>;
 
-/// Starts logging, and returns when calls are served and signals are heard.
-pub(super) async fn start(config: Config) -> Result<Broker> {
+/// Starts logging, and returns when calls are served. `None`: a signal came before that, and there is nothing to stop.
+pub(super) async fn start(config: Config) -> Result<Option<Broker>> {
+    // Before the start, which may have to wait for the database: from here on Ctrl-C stops in order.
+    let mut signals = Signals::listen()?;
     telemetry::logs::start(&config.log);
-    let app = App::start(config).await?;
+    let app = tokio::select! {
+        started = Box::pin(App::start(config)) => started?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped before anything was served");
+            return Ok(None);
+        }
+    };
     let (grpc_address, http_address) = (app.grpc_address(), app.http_address());
-    let mut running: Running = Box::pin(app.run_until_signal());
-    // Its first step begins to listen for signals: from here on Ctrl-C stops in order.
-    if let Some(ended) = (&mut running).now_or_never() {
-        running = Box::pin(std::future::ready(ended));
-    }
-    Ok(Broker { grpc_address, http_address, running })
+    Ok(Some(Broker { grpc_address, http_address, running: Box::pin(app.run_until_signal(signals)) }))
 }
 
 /// Told before anything is started. `advice` says how to choose another address, for each of the two ports.

@@ -42,7 +42,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     let config = Config::load(arguments.config.as_deref(), &set)?;
     running::ports_are_free(&config, ["--set server.listen=…", "--set http.listen=…"])?;
-    let broker = running::start(config).await?;
+    let Some(broker) = running::start(config).await? else { return Ok(()) };
     if arguments.stop_with_stdin {
         return broker.run_unless(input_closes()).await;
     }

@@ -59,3 +59,17 @@ async fn a_database_is_migrated_served_and_looked_at() {
     let raised = run(&["migrate", "--after-restore"]);
     assert!(raised.code == 0 && raised.out.contains("the log epoch is now 1"), "{raised:?}");
 }
+
+#[tokio::test]
+async fn a_signal_while_the_database_keeps_the_start_waiting_ends_it_in_order() {
+    let home = Home::new();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("database.url=postgresql://nobody@{}/none?sslmode=disable", silent.local_addr().unwrap());
+    let set = [&url, "server.listen=127.0.0.1:0", "http.listen=127.0.0.1:0"];
+    let mut arguments = vec!["serve"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    let mut broker = Process::start(home.command(&arguments));
+    let (_connection, _) = silent.accept().await.unwrap();
+    broker.signal(Signal::TERM);
+    assert!(broker.wait().await.success(), "{:?}", broker.lines());
+}

@@ -55,7 +55,7 @@ async fn serve(config: Config, dir: &std::path::Path, postgres: &Postgres) -> Re
     let url = DatabaseUrl::parse(&postgres.url())?;
     migrate::migrate(&url).await?;
     let key = files::key(dir, &url).await?;
-    let broker = running::start(config).await?;
+    let Some(broker) = running::start(config).await? else { return Ok(()) };
     let instance = files::Instance {
         dir: dir.to_owned(),
         grpc: broker.grpc_address(),
