@@ -27,7 +27,7 @@ impl Line {
     }
 
     /// Opens the connection and makes an empty call, so that the first publish waits for neither: a session of Postgres compiles the
-    /// function and plans its statements when it is first called. A failure costs only this.
+    /// function when it is first called. Its statements are planned by the first call with events. A failure costs only this.
     pub async fn warm(&mut self) {
         let epoch = self.parts.epochs.current();
         let warmed = match self.connection().await {
