@@ -105,8 +105,9 @@ impl Ground {
         Usage::now(&self.sql, self.broker.pid(), self.postgres.pid()).await
     }
 
-    /// Writes out what earlier steps have left dirty, so that no step pays for another.
+    /// Does what earlier steps have left to do (vacuum, and writing out dirty pages), so that no step pays for another.
     pub async fn settle(&self) -> Result<()> {
+        self.sql.batch_execute("vacuum (analyze)").await?;
         Ok(self.sql.batch_execute("checkpoint").await?)
     }
 

@@ -1,7 +1,7 @@
 //! Pages of events and single events, for people and unary calls. A page does bounded work.
 
 use crate::delivery::frame::Delivery;
-use crate::delivery::reader::checked;
+use crate::delivery::reader::{checked, log_truncated};
 use crate::domain::ids::PartitionId;
 use crate::domain::limits::PAGE_BYTES_MAX;
 use crate::domain::page::{List, PageKey, page_size};
@@ -88,6 +88,10 @@ impl Listing<'_> {
         let page = log::read(db, organization, partition, start, PAGE_BYTES_MAX, size)
             .await?
             .ok_or_else(|| stream_not_found(self.stream.name.as_str()))?;
+        // What stood there is gone: an answer with what comes behind would hide it.
+        if let Some(end) = page.cut {
+            return Err(log_truncated(index, end));
+        }
         let mut next = if page.batches.is_empty() { page.end(start) } else { start };
         let mut left = size;
         let mut deliveries = Vec::new();

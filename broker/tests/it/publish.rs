@@ -3,6 +3,7 @@
 use crate::support::{Clients, Ground, appended, event, reason, refused, sequenced, text};
 use eventflow_broker::jobs::Job;
 use eventflow_proto::v1::{self, publish_stream_response::Answer};
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use uuid::Uuid;
 
@@ -174,4 +175,43 @@ async fn a_deleted_stream_goes_with_its_last_row() {
     Job::Retention.tick(app.store()).await.expect("reclaimed");
     Job::Prune.tick(app.store()).await.expect("pruned");
     assert_eq!(left().await, [0, 0, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_locked_elsewhere_does_not_hold_up_the_others_of_its_call() {
+    let ground = Ground::new().await;
+    let app = ground.broker(&[("database.lanes", "1")]).await;
+    let mut clients = Clients::new(&app, &ground.key("acme").await).await;
+    clients.create_stream("orders", 3).await;
+    let key_of = |partition| {
+        let keys = (0..).map(|n: u32| n.to_string());
+        keys.into_iter().find(|key| eventflow_proto::partition_of_key(key.as_bytes(), 3) == partition).expect("a key")
+    };
+    let events = (0..3).map(|partition| v1::Event { key: Some(key_of(partition)), ..event("x") }).collect();
+    let request = v1::PublishRequest { stream: "orders".into(), events, ..Default::default() };
+    // Whichever of them is locked: the first of the call, one in the middle, the last.
+    for locked in 0..3 {
+        let mut lock = ground.database.connect().await;
+        let lock = lock.transaction().await.expect("a transaction");
+        let sql = format!(
+            "select 1 from eventflow.partition_head join eventflow.stream_partition using (partition_id)
+             where partition_index = {locked} for update of partition_head"
+        );
+        lock.batch_execute(&sql).await.expect("locked");
+        let (mut publisher, request) = (clients.publisher.clone(), request.clone());
+        let mut call = JoinSet::new();
+        call.spawn(async move { publisher.publish(request).await });
+        ground.until_an_append_waits().await;
+        let mut kept = Vec::new();
+        for partition in 0..3 {
+            kept.push(read_all(&mut clients, "orders", partition).await.len());
+        }
+        let mut expected = vec![locked + 1; 3];
+        expected[locked] = locked;
+        assert_eq!(kept, expected, "the others are in the log while it waits");
+        lock.rollback().await.expect("unlocked");
+        let results = call.join_next().await.expect("one").expect("no panic").expect("answered").into_inner().results;
+        let offsets: Vec<i64> = results.iter().map(|result| appended(result).base_offset).collect();
+        assert_eq!(offsets, [locked as i64; 3], "each once");
+    }
 }

@@ -1,6 +1,6 @@
 //! The body of an answer on its way out: it catches panics, completes trailers, and ends a stream with its connection.
 
-use super::{draining, observe::Observed, panics};
+use super::{deadline::passed, draining, observe::Observed, panics};
 use crate::{
     domain::{Applied, Error},
     grpc::status,
@@ -12,8 +12,9 @@ use http_body_util::Full;
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
 /// What leaves by the door.
@@ -25,8 +26,10 @@ pub struct AnswerBody {
 
 struct Running {
     observed: Observed,
-    /// Fires when what is still open is ended. Only streams listen: a unary answer is at hand.
-    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Says why what is still open is ended. Only streams listen: a unary answer is at hand.
+    end: Option<Pin<Box<dyn Future<Output = Error> + Send>>>,
+    /// A stream that always has something to say ends as well.
+    bound: Option<(Instant, Duration)>,
 }
 
 impl AnswerBody {
@@ -40,8 +43,9 @@ impl AnswerBody {
     }
 
     pub(super) fn of_call(inner: Body, observed: Observed, end: CancellationToken) -> Self {
-        let end = (!observed.is_unary()).then(|| Box::pin(end.cancelled_owned()));
-        Self { inner, call: Some(Box::new(Running { observed, end })) }
+        let bound = observed.bound();
+        let end = (!observed.is_unary()).then(|| Box::pin(ended(end, bound)) as Pin<Box<_>>);
+        Self { inner, call: Some(Box::new(Running { observed, end, bound })) }
     }
 
     /// Ends the answer with an error, whatever the service would still have said.
@@ -61,6 +65,18 @@ impl AnswerBody {
     }
 }
 
+/// The connection's end, or the client's deadline, whichever is first.
+async fn ended(connection: CancellationToken, bound: Option<(Instant, Duration)>) -> Error {
+    let Some((until, bound)) = bound else {
+        connection.cancelled_owned().await;
+        return draining(Applied::Unknown);
+    };
+    match tokio::time::timeout_at(until.into(), connection.cancelled_owned()).await {
+        Ok(()) => draining(Applied::Unknown),
+        Err(_) => passed(bound),
+    }
+}
+
 impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = Status;
@@ -72,6 +88,9 @@ impl HttpBody for AnswerBody {
         };
         let span = call.observed.span().clone();
         let _entered = span.enter();
+        if let Some((_, bound)) = call.bound.filter(|(until, _)| *until <= Instant::now()) {
+            return Poll::Ready(Some(Ok(this.fail(&passed(bound)))));
+        }
         match panics::caught_here(|| Pin::new(&mut this.inner).poll_frame(cx)) {
             Err(panic) => Poll::Ready(Some(Ok(this.fail(&panic)))),
             Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_trailers() {
@@ -79,7 +98,7 @@ impl HttpBody for AnswerBody {
                 Err(frame) => Poll::Ready(Some(Ok(frame))),
             },
             Ok(Poll::Pending) => match call.end.as_mut().map(|end| end.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => Poll::Ready(Some(Ok(this.fail(&draining(Applied::Unknown))))),
+                Some(Poll::Ready(error)) => Poll::Ready(Some(Ok(this.fail(&error)))),
                 _ => Poll::Pending,
             },
             Ok(end) => end,

@@ -1,10 +1,9 @@
 //! How long a call may take.
 //!
-//! A unary call has the client's `grpc-timeout`, at most [`UNARY_MAX`]. Of a server stream only the request is bounded (the
-//! answer may go on for ever); a bidirectional stream is watched by its own heartbeats. A client that gave a deadline to a
-//! stream ends it itself.
+//! A unary call has the client's `grpc-timeout`, at most [`UNARY_MAX`]. Of a server stream the request is always bounded;
+//! its answer, and a bidirectional stream, only by a `grpc-timeout`: without one they may go on for ever.
 
-use super::{Kind, Method};
+use super::Kind;
 use crate::domain::{Applied, Error, Reason, Result};
 use http::HeaderMap;
 use std::time::Duration;
@@ -12,17 +11,27 @@ use std::time::Duration;
 /// Longest unary call, and the bound of one that does not say.
 pub(super) const UNARY_MAX: Duration = Duration::from_secs(30);
 
-/// The bound of this call; `None` is none. A `grpc-timeout` that cannot be read is refused rather than ignored: the client
-/// relies on it.
-pub(super) fn of(headers: &HeaderMap, method: &Method) -> Result<Option<Duration>> {
+/// The bounds of one call, both from its beginning. `None` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deadline {
+    /// Until the head of the answer.
+    pub head: Option<Duration>,
+    /// Until the end of a streamed answer.
+    pub end: Option<Duration>,
+}
+
+/// A `grpc-timeout` that cannot be read is refused rather than ignored: the client relies on it.
+pub(super) fn of(headers: &HeaderMap, kind: Kind) -> Result<Deadline> {
     let asked = match headers.get("grpc-timeout") {
         Some(value) => Some(parse(value.as_bytes()).ok_or_else(|| malformed(value.as_bytes()))?),
         None => None,
     };
-    Ok(match method.kind() {
-        Kind::Unary => Some(asked.map_or(UNARY_MAX, |asked| asked.min(UNARY_MAX))),
-        Kind::ServerStream => Some(UNARY_MAX),
-        Kind::ClientStream => None,
+    let bounded = Some(asked.map_or(UNARY_MAX, |asked| asked.min(UNARY_MAX)));
+    Ok(match kind {
+        // The body of a unary answer is at hand when its head is.
+        Kind::Unary => Deadline { head: bounded, end: None },
+        Kind::ServerStream => Deadline { head: bounded, end: asked },
+        Kind::ClientStream => Deadline { head: asked, end: asked },
     })
 }
 
@@ -57,7 +66,7 @@ fn malformed(text: &[u8]) -> Error {
         .applied(Applied::No)
 }
 
-fn passed(bound: Duration) -> Error {
+pub(super) fn passed(bound: Duration) -> Error {
     let milliseconds = bound.as_millis();
     Error::new(Reason::DeadlineExceeded, format!("the call took longer than its deadline of {milliseconds} ms"))
         .fact("deadline_ms", milliseconds)
@@ -67,6 +76,21 @@ fn passed(bound: Duration) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_is_bounded_only_as_its_client_asks() {
+        let asked =
+            |text: &str| HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), text.parse().unwrap())]);
+        let (none, minute) = (HeaderMap::new(), Some(Duration::from_secs(60)));
+        let bounds =
+            |headers: &HeaderMap, kind| of(headers, kind).map(|deadline| (deadline.head, deadline.end)).unwrap();
+        assert_eq!(bounds(&none, Kind::Unary), (Some(UNARY_MAX), None));
+        assert_eq!(bounds(&none, Kind::ServerStream), (Some(UNARY_MAX), None));
+        assert_eq!(bounds(&none, Kind::ClientStream), (None, None));
+        assert_eq!(bounds(&asked("1M"), Kind::Unary), (Some(UNARY_MAX), None));
+        assert_eq!(bounds(&asked("1M"), Kind::ServerStream), (Some(UNARY_MAX), minute));
+        assert_eq!(bounds(&asked("1M"), Kind::ClientStream), (minute, minute));
+    }
 
     #[test]
     fn a_timeout_is_read_as_the_specification_says() {

@@ -127,12 +127,13 @@ impl Door {
             self.refuse_when_draining()?;
             call.hold(self.shed.admit(&method)?);
         }
-        let deadline = deadline::of(request.headers(), &method)?;
+        let deadline = deadline::of(request.headers(), method.kind())?;
+        call.end_within(deadline.end);
         let mut request = request;
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(call.id().clone());
         request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer.address) });
-        deadline::within(deadline, async {
+        deadline::within(deadline.head, async {
             if method.needs_key() {
                 let caller = self.authenticator.authenticate(request.headers(), call.id().text()).await;
                 request.extensions_mut().insert(caller.map_err(|error| error.applied(Applied::No))?);

@@ -2,7 +2,10 @@
 
 use super::{AnswerBody, Kind, Method, Peer, RequestId, methods::Found, request_id, rewrite};
 use http::Response;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 use tonic::{Code, body::Body};
@@ -15,6 +18,8 @@ pub(super) struct Observed {
     span: Span,
     begun: Instant,
     permit: Option<OwnedSemaphorePermit>,
+    /// How long a streamed answer may go on, from the beginning.
+    bound: Option<Duration>,
     /// Tells the connection that a call runs on it.
     _running: TaskTrackerToken,
     ended: bool,
@@ -29,7 +34,16 @@ impl Observed {
             request_id = %id.text(),
             peer = %peer.address,
         );
-        Self { found, id, span, begun: Instant::now(), permit: None, _running: peer.calls.token(), ended: false }
+        Self {
+            found,
+            id,
+            span,
+            begun: Instant::now(),
+            permit: None,
+            bound: None,
+            _running: peer.calls.token(),
+            ended: false,
+        }
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -48,6 +62,16 @@ impl Observed {
     /// Keeps the permit until the call has ended.
     pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
+    }
+
+    /// A streamed answer ends when so much has passed since the call began.
+    pub(super) fn end_within(&mut self, bound: Option<Duration>) {
+        self.bound = bound;
+    }
+
+    /// When a streamed answer has to end, and the bound that says so.
+    pub(super) fn bound(&self) -> Option<(Instant, Duration)> {
+        self.bound.and_then(|bound| Some((self.begun.checked_add(bound)?, bound)))
     }
 
     /// Nothing can have been applied by a unary call whose request could not even be read.

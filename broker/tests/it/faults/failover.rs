@@ -178,6 +178,19 @@ async fn what_a_standby_that_was_behind_has_lost_is_told_and_no_offset_is_used_a
     assert!(format!("{status:?}").contains("resume at offset 2"), "{status:?}");
     let (again, _) = read(&clients, 2, 4).await;
     assert_eq!(again[0], (EPOCH_1, "f".into()));
+    pages_and_single_events_say_it_too(&mut clients).await;
+}
+
+/// Offset 4 was acknowledged, and is gone.
+async fn pages_and_single_events_say_it_too(clients: &mut Clients) {
+    let gone = || v1::GetEventRequest { stream: "orders".into(), offset: Some(4), ..Default::default() };
+    let status = clients.log.get_event(gone()).await.expect_err("gone");
+    assert_eq!(reason(&status), "LOG_TRUNCATED");
+    let from = Some(v1::Position { at: Some(At::Offset(4)) });
+    let list = v1::ListEventsRequest { stream: "orders".into(), from, ..Default::default() };
+    let status = clients.log.list_events(list).await.expect_err("gone");
+    assert_eq!(reason(&status), "LOG_TRUNCATED");
+    assert!(format!("{status:?}").contains("resume at offset 2"), "{status:?}");
 }
 
 /// A session that the new primary has never heard of ends with a reason, and its member comes back.

@@ -60,6 +60,22 @@ async fn closing_ends_streams_with_a_reason_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_ends_a_stream_that_would_go_on_for_ever() {
+    let server = Server::start().await;
+    let mut request = server.keyed(read("forever"));
+    request.set_timeout(Duration::from_millis(300));
+    let mut stream = server.client().await.read(request).await.expect("a stream").into_inner();
+    assert!(stream.message().await.expect("a frame").is_some());
+    let error = timeout(PATIENCE, stream.message()).await.expect("it ends").expect_err("by its deadline");
+    let info = assert_reason(&error, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+    assert_eq!(info.metadata["deadline_ms"], "300");
+
+    let mut unbounded = server.client().await.read(server.keyed(read("forever"))).await.expect("a stream").into_inner();
+    assert!(unbounded.message().await.expect("a frame").is_some(), "others go on");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_unary_call_that_runs_at_the_close_is_finished() {
     let server = Server::start().await;
     let (mut client, mut stream) = (server.client().await, server.client().await);
