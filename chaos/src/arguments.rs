@@ -65,6 +65,9 @@ pub struct Runs {
     /// All of these faults, not a random part of them
     #[arg(long)]
     pub all: bool,
+    /// So many seconds more between two faults of a lane, for what is to be over before the next one comes
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub gap: f64,
     /// Multiplies the pauses between publishes
     #[arg(long, default_value_t = 1.0)]
     pub pace: f64,

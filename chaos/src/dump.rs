@@ -35,7 +35,7 @@ async fn partitions(world: &World, client: &Client) -> Result<HashMap<i64, Key>>
 
 /// Reads every partition from its floor to its end through a broker, then damages a row and reads over it.
 pub async fn last_reads(world: &World, gone: Option<usize>, rng: &mut StdRng) {
-    let client = world.ground.database.connect().await;
+    let Ok(client) = world.ground.postgres.connect().await else { return };
     let Ok(keys) = partitions(world, &client).await else { return };
     let alive: Vec<usize> = (0..BROKERS).filter(|broker| gone != Some(*broker)).collect();
     let mut keys: Vec<(i64, Key)> = keys.into_iter().collect();
@@ -76,7 +76,7 @@ async fn damage(world: &World, client: &Client, id: i64, k: Key, broker: usize) 
 
 /// Writes down the log, its bounds, and the progress of groups.
 pub async fn log(world: &World) -> Result<()> {
-    let client = world.ground.database.connect().await;
+    let client = world.ground.postgres.connect().await?;
     let keys = partitions(world, &client).await?;
     for row in client
         .query(
@@ -137,6 +137,9 @@ async fn rows(world: &World, client: &Client, id: i64, k: Key) -> Result<()> {
 /// with Postgres. Where it is missing, that is written down as a fault that could not be looked at.
 pub async fn flushes(world: &World, from: u64) {
     let samples = std::mem::take(&mut *world.flush.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    if samples.is_empty() {
+        return;
+    }
     if let Err(failure) = compare(world, from, samples).await {
         let t = world.now();
         let (kind, target) = ("flush of acknowledgements compared".to_owned(), String::new());
@@ -146,7 +149,7 @@ pub async fn flushes(world: &World, from: u64) {
 }
 
 async fn compare(world: &World, from: u64, samples: Vec<FlushSample>) -> Result<()> {
-    let client = world.ground.database.connect().await;
+    let client = world.ground.postgres.connect().await?;
     let keys = partitions(world, &client).await?;
     client.batch_execute("create extension if not exists pg_walinspect").await?;
     let sql = "select xid::text::bigint, (end_lsn - '0/0')::bigint from pg_get_wal_records_info( \

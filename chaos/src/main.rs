@@ -11,7 +11,7 @@ mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arguments::{Arguments, Command, Runs};
 use clap::Parser;
@@ -59,11 +59,11 @@ async fn act(arguments: Arguments) -> Result<Verdict> {
             Ok(report.verdict())
         }
         Some(Command::Recovery { histories }) => {
-            let mut samples = recovery::Samples::new();
+            let mut figures = recovery::Figures::new();
             for history in histories {
-                recovery::measure(&history::read(&history)?, &mut samples);
+                recovery::measure(&history::read(&history)?, &mut figures);
             }
-            show(&recovery::table(&mut samples).join("\n"));
+            show(&recovery::table(&mut figures).join("\n"));
             Ok(Verdict::Green)
         }
         Some(Command::Mutants { list_patched: true, .. }) => {
@@ -150,6 +150,7 @@ fn order(arguments: &Runs, seed: u64, mutant: Option<Mutant>) -> Result<Order> {
         mutant,
         is_unsafe: arguments.is_unsafe,
         pace: arguments.pace,
+        gap: Duration::from_secs_f64(arguments.gap),
     })
 }
 

@@ -4,7 +4,7 @@
 //! piece that is not found is an error, so that a mutant never silently stops being one. Bugs in the broker or the SDK are
 //! patches (`chaos/mutants/*.patch`), built in a worktree of their own by `scripts/chaos-mutants.sh`. The product holds neither.
 
-use eventflow_testkit::Database;
+use tokio_postgres::Client;
 
 use crate::Result;
 use crate::nemesis::Kind;
@@ -32,8 +32,7 @@ pub struct Mutant {
 
 impl Mutant {
     /// Seeds what the database holds of the bug.
-    pub async fn apply(&self, database: &Database) -> Result<()> {
-        let client = database.connect().await;
+    pub async fn apply(&self, client: &Client) -> Result<()> {
         for (function, piece, replacement) in self.changes {
             let sql = "select pg_get_functiondef(oid) from pg_proc \
                        where pronamespace = 'eventflow'::regnamespace and proname = $1";
@@ -218,11 +217,12 @@ pub const MUTANTS: &[Mutant] = &[
         name: "M12",
         bug: "a look-up by name forgets the organization, in the query and in row-level security",
         changes: &[],
-        statements: "alter table eventflow.stream disable row level security",
+        statements: "alter table eventflow.stream disable row level security; \
+                     alter table eventflow.stream_partition disable row level security",
         patched: true,
         settings: &[],
         faults: QUIET,
-        caught_by: &["S16", "S4", "U1"],
+        caught_by: &["S16"],
     },
     Mutant {
         name: "M14",
@@ -233,6 +233,16 @@ pub const MUTANTS: &[Mutant] = &[
         settings: &[],
         faults: &[Kind::CutAppend, Kind::Reset],
         caught_by: &["S2"],
+    },
+    Mutant {
+        name: "M16",
+        bug: "a change is answered before its transaction ends, and the connection goes back to the pool in the middle of it",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::Seek, Kind::Purge],
+        caught_by: &["S10", "S8b", "U1"],
     },
     Mutant {
         name: "M15",

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Result;
 use crate::check::{self, Report};
 use crate::dump;
-use crate::ground::{BROKERS, BrokerSettings, Ground};
-use crate::history::{self, Outcome, Phase, Record, Recorder, Setup, Step, Surprise};
+use crate::ground::{BROKERS, BrokerSettings, Ground, OnSmallDisk, Postgres, Replica};
+use crate::history::{self, FAILOVER, Outcome, Phase, Record, Recorder, Setup, Step, Surprise};
 use crate::load::{self, Clients, Stage, World, fetch};
 use crate::mutants::Mutant;
 use crate::nemesis::{self, Kind, Plan};
@@ -49,6 +49,8 @@ pub struct Order {
     pub mutant: Option<Mutant>,
     /// Multiplies pauses between publishes.
     pub pace: f64,
+    /// Room between two faults of a lane, on top of a random pause.
+    pub gap: Duration,
 }
 
 impl Order {
@@ -67,14 +69,14 @@ pub async fn run(order: &Order) -> Result<Report> {
     let plan = plan(order, &mut rng, lease);
     // In a quarter of the runs a broker stays dead: everybody else must do without it.
     let gone = (!plan.enabled.is_empty() && rng.random_bool(0.25)).then(|| rng.random_range(0..BROKERS));
-    let settings = broker_settings(order, &mut rng, lease);
+    let settings = broker_settings(order, &plan, &mut rng, lease);
     let setup = setup(order, &plan);
     recorder.write(&Record::Setup(setup.clone()));
     let kind = if order.is_unsafe { Settings::throwaway() } else { Settings::durable() };
-    let postgres = kind.set("wal_keep_size", "2GB").set("shared_buffers", "64MB");
-    let ground = Arc::new(Ground::new(&order.dir, order.seed, &settings, postgres, &recorder).await?);
+    let postgres = postgres(&plan, kind.set("wal_keep_size", "2GB").set("shared_buffers", "64MB")).await?;
+    let ground = Arc::new(Ground::new(postgres, &order.dir, order.seed, &settings, &recorder).await?);
     if let Some(mutant) = &order.mutant {
-        mutant.apply(&ground.database).await?;
+        mutant.apply(&ground.postgres.connect().await?).await?;
     }
     let world = World::new(Arc::clone(&ground), recorder.clone(), setup, order.seed, order.pace);
     let started = wal_position(&ground).await?;
@@ -101,19 +103,42 @@ pub async fn run(order: &Order) -> Result<Report> {
 }
 
 fn plan(order: &Order, rng: &mut StdRng, lease: Duration) -> Plan {
+    let room = order.gap.as_millis() as u64;
+    let gap_ms = (room + 200, room + 2_500);
     if order.all {
-        return Plan { enabled: order.faults.clone(), gap_ms: 2_500, lease };
+        return Plan { enabled: order.faults.clone(), gap_ms, lease };
     }
-    Plan::swarm(rng, &order.faults, lease)
+    Plan::swarm(rng, &order.faults, gap_ms, lease)
+}
+
+/// What the faults need of the database.
+async fn postgres(plan: &Plan, settings: Settings) -> Result<Postgres> {
+    let replica = match (plan.has(Kind::FailoverSynchronous), plan.has(Kind::FailoverBehind)) {
+        (false, false) => Replica::None,
+        (true, false) => Replica::Synchronous,
+        (false, true) => Replica::Asynchronous,
+        (true, true) => return Err("a run has one kind of standby: name the other failover in a run of its own".into()),
+    };
+    let disk = match (plan.has(Kind::DiskFull), plan.has(Kind::LogDiskFull)) {
+        (false, false) => OnSmallDisk::Nothing,
+        (true, false) => OnSmallDisk::Data,
+        (false, true) => OnSmallDisk::Log,
+        (true, true) => return Err("a run has one small disk: name `log disk full` in a run of its own".into()),
+    };
+    if replica != Replica::None && disk != OnSmallDisk::Nothing {
+        return Err("a standby does not stand on a small disk: name the two in runs of their own".into());
+    }
+    Postgres::start(settings, replica, disk).await
 }
 
 fn setup(order: &Order, plan: &Plan) -> Setup {
+    let has_failover = plan.has(Kind::FailoverSynchronous) || plan.has(Kind::FailoverBehind);
     Setup {
         seed: order.seed,
-        scenario: "standard".into(),
+        scenario: if has_failover { FAILOVER } else { "standard" }.into(),
         streams: load::streams(),
         groups: load::groups(),
-        loss_allowed: false,
+        loss_allowed: plan.has(Kind::FailoverBehind),
         faults_wanted: !plan.enabled.is_empty(),
         fencing_wanted: plan.has(Kind::PausePastLease) && order.seconds >= 15,
         drain_bound: DRAIN.as_micros() as u64,
@@ -122,7 +147,7 @@ fn setup(order: &Order, plan: &Plan) -> Setup {
 }
 
 /// Leases and heartbeats are quick, so that a run sees many of them; some brokers hear no hints at all.
-fn broker_settings(order: &Order, rng: &mut StdRng, lease: Duration) -> BrokerSettings {
+fn broker_settings(order: &Order, plan: &Plan, rng: &mut StdRng, lease: Duration) -> BrokerSettings {
     let common = [
         ("groups.lease_ttl_ms", lease.as_millis().to_string()),
         ("groups.member_grace_ms", rng.random_range(1_000..3_000).to_string()),
@@ -138,7 +163,7 @@ fn broker_settings(order: &Order, rng: &mut StdRng, lease: Duration) -> BrokerSe
     }
     let deaf = |rng: &mut StdRng| rng.random_bool(0.15).then(|| ("delivery.hints".to_owned(), "false".to_owned()));
     let own = (0..BROKERS).map(|_| deaf(rng).into_iter().collect()).collect();
-    BrokerSettings { binary: order.binary.clone(), common, own }
+    BrokerSettings { binary: order.binary.clone(), common, own, has_clocks: plan.has(Kind::SkewClock) }
 }
 
 /// The phases of a run, from the first fault until everything is drained and every client has ended.
@@ -202,7 +227,7 @@ async fn drain(world: &World, gone: Option<usize>) {
 }
 
 async fn wal_position(ground: &Ground) -> Result<u64> {
-    let client = ground.cluster.connect().await;
+    let client = ground.postgres.connect().await?;
     let row = client.query_one("select (pg_current_wal_lsn() - '0/0')::bigint", &[]).await?;
     Ok(row.get::<_, i64>(0) as u64)
 }

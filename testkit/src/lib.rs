@@ -6,6 +6,7 @@
 //! - [`SmallDisk`]: a file system that fills up, where this process may mount one.
 //! - [`TcpProxy`]: any TCP or unix-socket upstream behind delays, throttles, stalls, cuts and refusals.
 //! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
+//! - `WithKey`, with the same feature: the key of a client of the raw API.
 //! - [`Process`]: a program under test, its output awaited line by line, its signals sent.
 //!
 //! All of it waits on signals, never on sleeps, and panics with a sentence when the ground it stands on fails:
@@ -30,6 +31,8 @@ mod sql;
 mod tcp_proxy;
 mod template;
 mod upstream;
+#[cfg(feature = "broker")]
+mod with_key;
 mod within;
 
 pub use database::Database;
@@ -41,6 +44,8 @@ pub use server::{DATABASE_URL, Server};
 pub use small_disk::SmallDisk;
 pub use tcp_proxy::{Counters, Direction, ProxyHandle, TcpProxy};
 pub use upstream::Upstream;
+#[cfg(feature = "broker")]
+pub use with_key::WithKey;
 pub use within::{PATIENCE, within};
 
 pub use eventflow_embedded::{Connection, Settings, Stop};

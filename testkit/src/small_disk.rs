@@ -26,11 +26,27 @@ impl SmallDisk {
             .then_some(SmallDisk { dir })
     }
 
+    /// Takes away all room that is free. Whoever writes meanwhile may use it up first: then what is left is taken.
+    pub fn fill(&self) {
+        for _ in 0..100 {
+            let Ok(used) = rustix::fs::statvfs(self.path()) else { break };
+            let bytes = (used.f_blocks - used.f_bfree) * used.f_frsize;
+            if self.remount(&format!("{bytes}")) {
+                return;
+            }
+        }
+        panic!("`{}` could not be filled", self.path().display());
+    }
+
     /// Gives it more room.
     pub fn grow(&self, megabytes: u32) {
-        let options = format!("remount,size={megabytes}m");
-        let grown = run("mount", &["-o".as_ref(), options.as_ref(), self.path()]);
+        let grown = self.remount(&format!("{megabytes}m"));
         assert!(grown, "`{}` could not be given more room", self.path().display());
+    }
+
+    fn remount(&self, size: &str) -> bool {
+        let options = format!("remount,size={size}");
+        run("mount", &["-o".as_ref(), options.as_ref(), self.path()])
     }
 
     pub fn path(&self) -> &Path {

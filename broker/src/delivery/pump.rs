@@ -227,15 +227,14 @@ impl Session {
         let mut waiting = Vec::new();
         for commit in commits {
             let PartitionCommit { partition, fence, next_offset } = commit;
-            let outcome = match self.held.get(&partition) {
-                None => Err(member_fenced(partition)),
-                Some(held) if held.fence != fence => Err(seek_fenced(partition)),
+            let refusal = match self.held.get(&partition) {
+                None => member_fenced(partition),
+                Some(held) if held.fence != fence => seek_fenced(partition),
                 Some(held) if next_offset > held.source.next() => {
-                    Err(commit_out_of_range(partition, next_offset, held.source.next()))
+                    commit_out_of_range(partition, next_offset, held.source.next())
                 }
-                // Progress is further already: that is the answer, and nothing is written. Not without trust: somebody else may
-                // hold the partition by now, so the database answers.
-                Some(held) if next_offset <= held.committed && self.parts.trust.holds() => Ok(held.committed),
+                // Also what is committed already: somebody else may hold the partition by now and stand further, so only the
+                // database knows what is true.
                 Some(held) => {
                     let progress = Progress {
                         organization: self.group.organization,
@@ -250,10 +249,8 @@ impl Session {
                     continue;
                 }
             };
-            if outcome.is_err() {
-                metrics::get().fenced_commits.increment(1);
-            }
-            answers.push(CommitAnswer { partition, outcome });
+            metrics::get().fenced_commits.increment(1);
+            answers.push(CommitAnswer { partition, outcome: Err(refusal) });
         }
         if waiting.is_empty() {
             // A Commit stream that has gone does not need its answer.

@@ -98,6 +98,19 @@ async fn the_same_name_takes_over_and_fences_the_old_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_has_not_heard_that_it_is_fenced_does_not_repeat_an_old_answer() {
+    let (ground, _app, mut clients) = spine(1).await;
+    clients.publish("orders", 0, &["a", "b"]).await;
+    let mut member = Member::join(&clients, "billing", "one").await.expect("joined");
+    member.texts(2).await;
+    assert_eq!(member.commit(0, 1).await.committed_offset, Some(1));
+    // Somebody else got the partition and went on, and nothing has told this session's broker: the group's version is the same.
+    let sql = "update eventflow.consumer_offset set lease_epoch = lease_epoch + 1, next_offset = 2";
+    ground.database.connect().await.execute(sql, &[]).await.expect("taken away");
+    assert_eq!(refusal(&member.commit(0, 1).await), "SEEK_FENCED", "and not `committed: 1`, which was true once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_stream_keeps_its_partitions_for_the_grace() {
     let (_ground, _app, clients) = spine(2).await;
     let mut steady = Member::join(&clients, "billing", "steady").await.expect("joined");

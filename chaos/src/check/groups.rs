@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::findings::Findings;
 use super::log::Log;
 use super::sent::{Packed, Sent};
-use crate::history::{Commit, Deliver, Key, Lease, Micros, Outcome, Record};
+use crate::history::{Commit, Deliver, Key, Lease, Micros, Outcome, Record, Setup, log_epoch_of};
 
 /// How long a fenced session may still be fed with what is published after another got its partition: a broker learns of
 /// it by a look at the group's version, several times a second.
@@ -29,13 +29,13 @@ impl Leases {
     }
 }
 
-pub fn check(records: &[Record], sent: &Sent, log: &Log, findings: &mut Findings) {
+pub fn check(records: &[Record], setup: &Setup, sent: &Sent, log: &Log, findings: &mut Findings) {
     let leases = leases(records, findings);
     sessions(records, log, findings);
-    starts(records, log, findings);
+    starts(records, setup, log, findings);
     commits(records, &leases, findings);
     fed_on(records, &leases, sent, findings);
-    super::progress::check(records, findings);
+    super::progress::check(records, setup, findings);
 }
 
 /// S12: an epoch has one owner.
@@ -150,7 +150,7 @@ fn in_order(deliver: &Deliver, lease: &mut Held, log: &Log, findings: &mut Findi
 
 /// S8b: a lease starts at or behind everything that was committed under earlier epochs, and not beyond what anybody tried to
 /// commit.
-fn starts(records: &[Record], log: &Log, findings: &mut Findings) {
+fn starts(records: &[Record], setup: &Setup, log: &Log, findings: &mut Findings) {
     let mut leases: HashMap<GroupKey, Vec<&Lease>> = HashMap::new();
     let mut commits: HashMap<GroupKey, Vec<&Commit>> = HashMap::new();
     let mut seeks: HashMap<GroupKey, Vec<(Micros, i64)>> = HashMap::new();
@@ -171,9 +171,15 @@ fn starts(records: &[Record], log: &Log, findings: &mut Findings) {
         commits.sort_by_key(|commit| commit.epoch);
         let floor = log.partitions.get(&id.1).map_or(0, |partition| partition.floor);
         let (mut at, mut committed) = (0, i64::MIN);
+        let mut life = 0;
         for lease in &leases {
+            // In another life of the log, what was committed in the one before may be lost with it.
+            if setup.loss_allowed && std::mem::replace(&mut life, lease.log_epoch) != lease.log_epoch {
+                committed = i64::MIN;
+            }
             while at < commits.len() && commits[at].epoch < lease.epoch {
-                if commits[at].outcome == Outcome::Ok {
+                let is_lost = setup.loss_allowed && log_epoch_of(commits[at].epoch) < lease.log_epoch;
+                if commits[at].outcome == Outcome::Ok && !is_lost {
                     committed = committed.max(commits[at].off);
                 }
                 at += 1;

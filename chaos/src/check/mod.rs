@@ -74,7 +74,7 @@ pub fn check(records: &[Record]) -> Report {
     seen::read(records, &sent, &log, gone, &mut totals, &mut findings);
     seen::real_time(records, &mut findings);
     seen::readers(records, &log, &mut findings);
-    groups::check(records, &sent, &log, &mut findings);
+    groups::check(records, &setup, &sent, &log, &mut findings);
     coverage::check(records, &setup, &sent, &log, &mut totals, &mut findings);
     liveness::check(records, &setup, &mut findings);
     let void = vacuity::check(&setup, records, &totals);

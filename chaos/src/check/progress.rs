@@ -1,12 +1,12 @@
-//! S10: a group's progress, as anybody sees it, never goes back but for a seek.
+//! S10: a group's progress, as anybody sees it, never goes back but for a seek; nor does the answer to a commit that repeats an
+//! old one, whoever sends it.
 //!
-//! A session that was fenced and does not know it yet may say again what was committed before; it says nothing new, and whoever
-//! holds the partition is not misled. Such answers are left out.
+//! A failover that may lose events may lose progress as well: it counts as a seek of every group.
 
 use std::collections::HashMap;
 
 use super::findings::Findings;
-use crate::history::{Commit, Key, Micros, Outcome, Record};
+use crate::history::{Fault, Key, Micros, Outcome, Record, Setup};
 
 /// Progress that was shown between two moments.
 struct Shown {
@@ -15,22 +15,16 @@ struct Shown {
     off: i64,
 }
 
-pub fn check(records: &[Record], findings: &mut Findings) {
+/// Until every broker has heard of a failover.
+const HEARD_OF: Micros = 6_000_000;
+
+pub fn check(records: &[Record], setup: &Setup, findings: &mut Findings) {
     let mut shown: HashMap<(u16, Key), Vec<Shown>> = HashMap::new();
     let mut seeks: HashMap<(u16, Key), Vec<(Micros, Micros)>> = HashMap::new();
-    let mut granted: HashMap<(u16, Key), Vec<(Micros, u64)>> = HashMap::new();
-    for record in records {
-        if let Record::Lease(lease) = record {
-            granted.entry((lease.g, lease.k)).or_default().push((lease.t, lease.epoch));
-        }
-    }
-    let was_fenced = |commit: &Commit| {
-        let leases = granted.get(&(commit.g, commit.k)).map_or(&[][..], Vec::as_slice);
-        leases.iter().any(|(t, epoch)| *epoch > commit.epoch && *t < commit.t1)
-    };
+    let losses: Vec<(Micros, Micros)> = records.iter().filter_map(|record| loss(record, setup)).collect();
     for record in records {
         match record {
-            Record::Commit(commit) if commit.outcome == Outcome::Ok && !was_fenced(commit) => {
+            Record::Commit(commit) if commit.outcome == Outcome::Ok => {
                 let off = commit.got.unwrap_or(commit.off);
                 let entry = shown.entry((commit.g, commit.k)).or_default();
                 entry.push(Shown { t0: commit.t0, t1: commit.t1, off });
@@ -53,7 +47,7 @@ pub fn check(records: &[Record], findings: &mut Findings) {
     }
     for ((g, k), mut shown) in shown {
         let mut seeks = seeks.remove(&(g, k)).unwrap_or_default();
-        seeks.sort_unstable();
+        seeks.extend(&losses);
         let segment = |shown: &Shown| {
             // Between two seeks, or none: what overlaps a seek says nothing.
             let begun = seeks.iter().filter(|(t0, _)| *t0 < shown.t1).count();
@@ -77,5 +71,15 @@ pub fn check(records: &[Record], findings: &mut Findings) {
                 findings.add("S10", || format!("group {g} stood at {before} of {k:?}, and later at {}", shown.off));
             }
         }
+    }
+}
+
+/// From when to when a failover may have taken progress back.
+fn loss(record: &Record, setup: &Setup) -> Option<(Micros, Micros)> {
+    match record {
+        Record::Fault(Fault { kind, t0, t1, back, .. }) if setup.loss_allowed && kind.starts_with("failover") => {
+            Some((*t0, back.unwrap_or(*t1) + HEARD_OF))
+        }
+        _ => None,
     }
 }

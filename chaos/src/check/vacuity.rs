@@ -28,6 +28,14 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
             "a broker was paused past its lease, and nobody was fenced".to_owned(),
         ),
         (
+            setup.loss_allowed && totals.lost == 0,
+            "nothing was lost to a standby that was to be behind: it was not".to_owned(),
+        ),
+        (
+            totals.faults.contains_key("disk full") && !has(was_refused_for_room),
+            "the disk was full, and nobody was refused for it".to_owned(),
+        ),
+        (
             !has(|record| matches!(record, Record::Range(range) if range.outcome == Outcome::Ok)),
             "nothing was read back by a broker".to_owned(),
         ),
@@ -38,6 +46,10 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
 /// A session that was told that it is over.
 fn was_fenced(record: &Record) -> bool {
     matches!(record, Record::Ended(ended) if matches!(ended.reason.as_str(), "MEMBER_FENCED" | "SESSION_EXPIRED"))
+}
+
+fn was_refused_for_room(record: &Record) -> bool {
+    matches!(record, Record::Publish(publish) if publish.outcome == Outcome::Fail && publish.reason == "DISK_FULL")
 }
 
 /// A publish that was tried again, or whose outcome nobody knew; a delivery that came again.

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::BrokerSettings;
+use super::{BrokerSettings, Clock};
 use crate::Result;
 use crate::history::{Record, Recorder, Surprise};
 
@@ -26,6 +26,8 @@ pub struct Broker {
     binary: PathBuf,
     arguments: Vec<String>,
     url: String,
+    /// Environment of its clock.
+    clock: Vec<(&'static str, PathBuf)>,
     address: SocketAddr,
     log: PathBuf,
     child: Option<Child>,
@@ -37,7 +39,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub fn new(index: usize, dir: &Path, url: &str, settings: &BrokerSettings, recorder: Recorder) -> Result<Broker> {
+    pub fn new(
+        index: usize,
+        dir: &Path,
+        url: &str,
+        settings: &BrokerSettings,
+        clock: Option<&Clock>,
+        recorder: Recorder,
+    ) -> Result<Broker> {
         let [grpc, http]: [u16; 2] = free_ports();
         let address = SocketAddr::from(([127, 0, 0, 1], grpc));
         let own = [
@@ -56,6 +65,7 @@ impl Broker {
             binary: settings.binary.clone(),
             arguments,
             url: url.to_owned(),
+            clock: clock.map(Clock::environment).unwrap_or_default(),
             address,
             log: dir.join(format!("b{index}.log")),
             child: None,
@@ -110,7 +120,7 @@ impl Broker {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EVENTFLOW_")) {
             command.env_remove(name);
         }
-        command.env("EVENTFLOW_DATABASE_URL", &self.url);
+        command.env("EVENTFLOW_DATABASE_URL", &self.url).envs(self.clock.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0).kill_on_drop(true);
         let spawned =
             command.spawn().map_err(|error| format!("`{}` cannot be started: {error}", self.binary.display()))?;

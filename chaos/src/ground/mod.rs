@@ -6,6 +6,8 @@
 //! ```
 
 mod broker;
+mod clock;
+mod postgres;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,12 +15,14 @@ use std::sync::Arc;
 
 use eventflow_broker::identity::{ApiKey, Environment};
 use eventflow_broker::store::keys;
-use eventflow_testkit::{Database, OwnCluster, PgProxy, ProxyHandle, Settings, TcpProxy, Upstream};
+use eventflow_testkit::{PgProxy, ProxyHandle, TcpProxy};
 use tokio::sync::Mutex;
 
 use crate::Result;
 use crate::history::Recorder;
 pub use broker::Broker;
+pub use clock::Clock;
+pub use postgres::{OnSmallDisk, Postgres, Replica};
 
 /// Brokers of a run.
 pub const BROKERS: usize = 3;
@@ -35,13 +39,14 @@ pub struct Place {
     /// From the broker to the database.
     pub database: TcpProxy,
     pub messages: PgProxy,
+    /// The broker's clock, or why it has none of its own.
+    pub clock: Result<Clock, String>,
 }
 
 /// Everything that runs.
 pub struct Ground {
     pub places: Vec<Place>,
-    pub cluster: OwnCluster,
-    pub database: Database,
+    pub postgres: Postgres,
     /// A key of each organization.
     pub keys: Vec<String>,
     pub dir: PathBuf,
@@ -55,52 +60,43 @@ pub struct BrokerSettings {
     pub common: Vec<(String, String)>,
     /// For single ones.
     pub own: Vec<Vec<(String, String)>>,
+    /// Their clocks can be skewed.
+    pub has_clocks: bool,
 }
 
 impl Ground {
-    /// Starts Postgres and the brokers; returns when they accept connections.
+    /// Starts the brokers on a Postgres; returns when they accept connections.
     pub async fn new(
-        dir: &Path,
-        seed: u64,
-        settings: &BrokerSettings,
-        postgres: Settings,
-        recorder: &Recorder,
-    ) -> Result<Ground> {
-        let cluster = OwnCluster::with_settings(postgres).await;
-        Ground::on(cluster, dir, seed, settings, recorder).await
-    }
-
-    /// The same on a cluster that is there already.
-    pub async fn on(
-        cluster: OwnCluster,
+        postgres: Postgres,
         dir: &Path,
         seed: u64,
         settings: &BrokerSettings,
         recorder: &Recorder,
     ) -> Result<Ground> {
-        let database = cluster.database().await;
         let mut keys = Vec::new();
         for organization in ORGANIZATIONS {
             let key = ApiKey::generate(Environment::Test);
-            let client = database.connect().await;
+            let client = postgres.connect().await?;
             keys::create(&client, organization, key.id().as_str(), &key.secret_sha256(), "chaos").await?;
             keys.push(key.reveal());
         }
         let mut places = Vec::new();
         for index in 0..BROKERS {
-            let messages = PgProxy::start(Upstream::postgres(database.connection()));
+            let messages = PgProxy::start(postgres.upstream());
             let way = TcpProxy::start_seeded(messages.address(), seed ^ index as u64);
-            let url = database.through(way.address()).url();
-            let broker = Broker::new(index, dir, &url, settings, recorder.clone())?;
+            let url = postgres.through(way.address()).url();
+            let clock =
+                if settings.has_clocks { Clock::new(dir, index) } else { Err("no clock was wanted".to_owned()) };
+            let broker = Broker::new(index, dir, &url, settings, clock.as_ref().ok(), recorder.clone())?;
             let door = |zone| TcpProxy::start_seeded(broker.address(), seed ^ (0x10 + zone * 8 + index) as u64);
             let doors = (0..ZONES).map(door).collect();
             let broker = Arc::new(Mutex::new(broker));
-            places.push(Place { broker, doors, database: way, messages });
+            places.push(Place { broker, doors, database: way, messages, clock });
         }
         for place in &places {
             place.broker.lock().await.start().await?;
         }
-        Ok(Ground { places, cluster, database, keys, dir: dir.to_owned() })
+        Ok(Ground { places, postgres, keys, dir: dir.to_owned() })
     }
 
     /// Where clients of a zone reach a broker.

@@ -32,6 +32,17 @@ impl Run {
     }
 }
 
+/// A lease's epoch as histories write it: after a failover that lost leases, their epochs are granted again in the next life of
+/// the log, so the log's epoch comes first.
+pub fn epoch_of(log_epoch: u64, lease_epoch: u64) -> u64 {
+    log_epoch << 32 | lease_epoch
+}
+
+/// The log's epoch in it.
+pub fn log_epoch_of(epoch: u64) -> u64 {
+    epoch >> 32
+}
+
 /// How many events the runs hold.
 pub fn events(runs: &[Run]) -> u64 {
     runs.iter().map(|run| u64::from(run.2)).sum()
@@ -76,7 +87,7 @@ pub enum Record {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     pub seed: u64,
-    /// What kind of run, such as `standard`.
+    /// What kind of run: `standard`, or one whose database changes hands, [`FAILOVER`].
     pub scenario: String,
     /// Streams by number: the organization that owns each, and its partitions.
     pub streams: Vec<Stream>,
@@ -92,6 +103,15 @@ pub struct Setup {
     pub drain_bound: Micros,
     /// Microseconds within which a call must be answered when nothing is broken.
     pub call_bound: Micros,
+}
+
+/// The scenario in which the database changes hands.
+pub const FAILOVER: &str = "failover";
+
+impl Setup {
+    pub fn has_failover(&self) -> bool {
+        self.scenario == FAILOVER
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -191,6 +211,7 @@ pub struct Lease {
     pub k: Key,
     pub t: Micros,
     pub log_epoch: u64,
+    /// By [`epoch_of`], as in every other record.
     pub epoch: u64,
     /// Where delivery starts.
     pub off: i64,

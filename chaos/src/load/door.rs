@@ -8,11 +8,11 @@ use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClie
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
+use eventflow_proto::v1::stream_service_client::StreamServiceClient;
+use eventflow_testkit::WithKey;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::Result;
@@ -20,17 +20,6 @@ use crate::history::Outcome;
 
 /// Larger than any message of a broker.
 const MESSAGE_BYTES: usize = 8 << 20;
-
-/// Adds the key to every call.
-#[derive(Clone)]
-pub struct WithKey(MetadataValue<Ascii>);
-
-impl Interceptor for WithKey {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
 
 type Wire = InterceptedService<Channel, WithKey>;
 
@@ -41,20 +30,22 @@ pub struct Door {
     pub consumer: ConsumerServiceClient<Wire>,
     pub log: LogServiceClient<Wire>,
     pub groups: ConsumerGroupServiceClient<Wire>,
+    pub streams: StreamServiceClient<Wire>,
 }
 
 impl Door {
     pub fn to(address: SocketAddr, key: &str) -> Result<Door> {
         let channel =
             Endpoint::from_shared(format!("http://{address}"))?.connect_timeout(Duration::from_secs(2)).connect_lazy();
-        let with_key = WithKey(format!("Bearer {key}").parse()?);
+        let with_key = WithKey::new(key);
         Ok(Door {
             publisher: PublisherServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             consumer: ConsumerServiceClient::with_interceptor(channel.clone(), with_key.clone())
                 .max_decoding_message_size(MESSAGE_BYTES),
             log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone())
                 .max_decoding_message_size(MESSAGE_BYTES),
-            groups: ConsumerGroupServiceClient::with_interceptor(channel, with_key),
+            groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            streams: StreamServiceClient::with_interceptor(channel, with_key),
         })
     }
 }

@@ -17,13 +17,13 @@ pub struct FlushProbe {
 impl FlushProbe {
     /// None in runs whose database is not one server from beginning to end.
     pub fn new(world: &World) -> Option<FlushProbe> {
-        (!world.setup.loss_allowed).then_some(FlushProbe { client: None, seen: 0 })
+        (!world.setup.has_failover()).then_some(FlushProbe { client: None, seen: 0 })
     }
 
     pub async fn sample(&mut self, world: &World, k: Key, off: i64) {
         self.seen += 1;
         if self.client.as_ref().is_none_or(Client::is_closed) {
-            self.client = connect(&world.ground.database.url()).await;
+            self.client = world.ground.postgres.connect().await.ok();
         }
         let Some(client) = self.client.as_ref().filter(|_| self.seen.is_multiple_of(EVERY)) else { return };
         let asked = client.query_one("select (pg_current_wal_flush_lsn() - '0/0')::bigint", &[]).await;
@@ -33,10 +33,4 @@ impl FlushProbe {
             samples.push(FlushSample { k, off, t: world.now(), flushed });
         }
     }
-}
-
-async fn connect(url: &str) -> Option<Client> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.ok()?;
-    tokio::spawn(connection);
-    Some(client)
 }

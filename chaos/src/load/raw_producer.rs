@@ -98,7 +98,8 @@ impl Raw {
         self.number += u64::from(count);
     }
 
-    /// Sends a request until it is decided; now and then at two brokers at once, or once more afterwards.
+    /// Sends a request until it is decided; now and then at two brokers at once, or once more afterwards. Not where the log may
+    /// lose its end: one of the two may go with it, and then the other is no repeat.
     async fn decided(&mut self, count: u32) {
         let request = self.request(count);
         let t0 = self.world.now();
@@ -107,7 +108,7 @@ impl Raw {
         let answer = loop {
             attempts += 1;
             let broker = self.any_broker();
-            let answer = if attempts == 1 && self.rng.random_bool(0.05) {
+            let answer = if attempts == 1 && self.rng.random_bool(0.05) && !self.world.setup.loss_allowed {
                 self.twice(&request, count, broker, t0).await
             } else {
                 self.attempt(request.clone(), broker).await
@@ -136,7 +137,7 @@ impl Raw {
             }
             self.id = Uuid::new_v4();
             self.sequence = -i64::from(count);
-        } else if self.rng.random_bool(0.03) {
+        } else if self.rng.random_bool(0.03) && !self.world.setup.loss_allowed {
             let (t0, broker) = (self.world.now(), self.any_broker());
             let again = self.attempt(request, broker).await;
             if again.outcome() == Outcome::Ok {

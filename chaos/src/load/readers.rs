@@ -174,7 +174,7 @@ pub async fn stranger(world: Arc<World>, role: u64) -> Result<()> {
 
 async fn reach(door: &mut Door, rng: &mut StdRng, stream: &str, group: &str) -> (&'static str, Option<tonic::Status>) {
     let (stream, group) = (stream.to_owned(), group.to_owned());
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
         0 => {
             let request = v1::ReadRequest { stream, ..Default::default() };
             let answer = async { door.log.read(request).await?.into_inner().message().await };
@@ -189,6 +189,10 @@ async fn reach(door: &mut Door, rng: &mut StdRng, stream: &str, group: &str) -> 
             let request = v1::SubscribeRequest { group, ..Default::default() };
             let answer = async { door.consumer.subscribe(request).await?.into_inner().message().await };
             ("Subscribe", within(answer).await)
+        }
+        3 => {
+            let request = v1::GetStreamRequest { name: stream };
+            ("GetStream", within(door.streams.get_stream(request)).await)
         }
         _ => ("GetLag", within(door.groups.get_lag(v1::GetLagRequest { name: group })).await),
     }

@@ -16,7 +16,7 @@ use tonic::Streaming;
 
 use super::door::failed;
 use super::world::{Stage, World, bytes_of};
-use crate::history::{Commit, Deliver, Ended, Key, Lease, Micros, Outcome, Record, Truncated};
+use crate::history::{Commit, Deliver, Ended, Key, Lease, Micros, Outcome, Record, Truncated, epoch_of};
 
 /// A broker that says nothing for so long is given up; its heartbeats come every second.
 pub const SILENCE: Duration = Duration::from_secs(4);
@@ -38,7 +38,7 @@ pub enum End {
 
 struct Held {
     log_epoch: u64,
-    epoch: u64,
+    lease_epoch: u64,
     /// Where delivery stands.
     next: i64,
     /// The highest offset that was asked to be committed.
@@ -47,6 +47,12 @@ struct Held {
     committed: i64,
     /// A commit for it is not answered yet.
     waiting: bool,
+}
+
+impl Held {
+    fn epoch(&self) -> u64 {
+        epoch_of(self.log_epoch, self.lease_epoch)
+    }
 }
 
 /// A commit on its way.
@@ -240,8 +246,10 @@ impl Session {
 
     fn lease(&mut self, lease: &v1::AssignedPartition, moved: bool) {
         let partition = lease.partition as u16;
-        let (log_epoch, epoch, off) = (lease.log_epoch, lease.lease_epoch, lease.next_offset);
-        self.held.insert(partition, Held { log_epoch, epoch, next: off, asked: off, committed: off, waiting: false });
+        let (log_epoch, lease_epoch, off) = (lease.log_epoch, lease.lease_epoch, lease.next_offset);
+        let held = Held { log_epoch, lease_epoch, next: off, asked: off, committed: off, waiting: false };
+        let epoch = held.epoch();
+        self.held.insert(partition, held);
         let (k, t) = (Key(self.stream, partition), self.world.now());
         self.world.recorder.write(&Record::Lease(Lease {
             g: self.g,
@@ -262,15 +270,18 @@ impl Session {
             self.world.surprise("a member", format!("a batch of {k:?} at {} has holes", batch.base_offset));
         }
         let (runs, bad) = self.world.runs(batch.base_offset, batch.events.iter().map(bytes_of));
+        // A batch names the log's epoch of its offsets; its lease may be of a later one.
+        let mut log_epoch = batch.log_epoch;
         if let Some(held) = self.held.get_mut(&k.1) {
             held.next = batch.next_offset;
+            log_epoch = held.log_epoch;
         }
         self.world.recorder.write(&Record::Deliver(Deliver {
             g: self.g,
             s: self.s,
             k,
             t: self.world.now(),
-            epoch: batch.lease_epoch,
+            epoch: epoch_of(log_epoch, batch.lease_epoch),
             off: batch.base_offset,
             runs,
             next: batch.next_offset,
@@ -324,9 +335,9 @@ impl Session {
         let (mut wire, mut asked) = (Vec::new(), Vec::new());
         for (partition, off) in commits {
             let Some(held) = self.held.get_mut(&partition) else { continue };
-            let epoch = held.epoch;
+            let epoch = held.epoch();
             (held.waiting, held.asked) = (true, held.asked.max(off.min(held.next)));
-            let (log_epoch, lease_epoch, next_offset) = (held.log_epoch, epoch, Some(off));
+            let (log_epoch, lease_epoch, next_offset) = (held.log_epoch, held.lease_epoch, Some(off));
             wire.push(v1::PartitionCommit { partition: u32::from(partition), log_epoch, lease_epoch, next_offset });
             asked.push(Asked { partition, epoch, off, t0 });
         }
@@ -365,7 +376,7 @@ impl Session {
                 Some(result) => (Outcome::Ok, result.committed_offset, String::new()),
                 None => (Outcome::Info, None, "no result".to_owned()),
             };
-            if let Some(held) = self.held.get_mut(&asked.partition).filter(|held| held.epoch == asked.epoch) {
+            if let Some(held) = self.held.get_mut(&asked.partition).filter(|held| held.epoch() == asked.epoch) {
                 held.waiting = false;
                 if outcome == Outcome::Ok {
                     held.committed = held.committed.max(asked.off);

@@ -68,12 +68,10 @@ async fn suppress(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let mut ended = 0;
     while Instant::now() < until {
         // Another fault may have taken the database away.
-        let connected = tokio_postgres::connect(&world.ground.database.url(), tokio_postgres::NoTls).await;
-        let Ok((client, connection)) = connected else {
+        let Ok(client) = world.ground.postgres.connect().await else {
             sleep(Duration::from_millis(150)).await;
             continue;
         };
-        tokio::spawn(connection);
         let end = format!(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and {sql}"
         );

@@ -29,10 +29,15 @@ pub enum Kind {
     PausePastLease,
     RollingRestart,
     PowerLoss,
+    SkewClock,
     PostgresFast,
     PostgresImmediate,
     PostgresKill,
     PostgresFreeze,
+    FailoverSynchronous,
+    FailoverBehind,
+    DiskFull,
+    LogDiskFull,
     TerminateBackends,
     LongTransaction,
     LockedHead,
@@ -59,6 +64,7 @@ pub const KINDS: &[(Kind, &str, usize)] = &[
     (Kind::PausePastLease, "broker paused past its lease", 0),
     (Kind::RollingRestart, "rolling restart", 0),
     (Kind::PowerLoss, "power lost", 0),
+    (Kind::SkewClock, "clock skewed", 0),
     (Kind::PostgresFast, "postgres restarted (fast)", 1),
     (Kind::PostgresImmediate, "postgres restarted (immediate)", 1),
     (Kind::PostgresKill, "postgres killed", 1),
@@ -66,6 +72,10 @@ pub const KINDS: &[(Kind, &str, usize)] = &[
     (Kind::TerminateBackends, "backends terminated", 1),
     (Kind::LongTransaction, "long transaction", 1),
     (Kind::LockedHead, "partition locked", 1),
+    (Kind::FailoverSynchronous, "failover to a synchronous standby", 1),
+    (Kind::FailoverBehind, "failover to a standby that is behind", 1),
+    (Kind::DiskFull, "disk full", 1),
+    (Kind::LogDiskFull, "log disk full", 1),
     (Kind::Stall, "network stalled", 2),
     (Kind::Delay, "network delayed", 2),
     (Kind::Throttle, "network throttled", 2),
@@ -87,22 +97,22 @@ const LANES: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub enabled: Vec<Kind>,
-    /// Milliseconds between two faults of a lane, at most.
-    pub gap_ms: u64,
+    /// Milliseconds between two faults of a lane, from and to.
+    pub gap_ms: (u64, u64),
     /// How long a broker's lease lives.
     pub lease: Duration,
 }
 
 impl Plan {
     /// A random part of what is wanted: about two thirds, and at least one of each lane that has any.
-    pub fn swarm(rng: &mut StdRng, wanted: &[Kind], lease: Duration) -> Plan {
+    pub fn swarm(rng: &mut StdRng, wanted: &[Kind], gap_ms: (u64, u64), lease: Duration) -> Plan {
         let mut enabled = Vec::new();
         for lane in 0..LANES {
             let of_lane: Vec<Kind> = in_lane(lane).filter(|kind| wanted.contains(kind)).collect();
             let Some(sure) = of_lane.get(rng.random_range(0..of_lane.len().max(1))).copied() else { continue };
             enabled.extend(of_lane.into_iter().filter(|kind| *kind == sure || rng.random_bool(0.6)));
         }
-        Plan { enabled, gap_ms: 2_500, lease }
+        Plan { enabled, gap_ms, lease }
     }
 
     pub fn has(&self, kind: Kind) -> bool {
@@ -114,10 +124,17 @@ fn in_lane(lane: usize) -> impl Iterator<Item = Kind> {
     KINDS.iter().filter(move |(_, _, of)| *of == lane).map(|(kind, _, _)| *kind)
 }
 
-/// Faults that need more than a runner: `scripts/chaos-power-loss.sh` gives it.
-const SPECIAL: [Kind; 1] = [Kind::PowerLoss];
+/// Faults that need a ground of their own (a standby, a small disk, a preloaded shim), and so are injected when they are named.
+const SPECIAL: [Kind; 6] = [
+    Kind::PowerLoss,
+    Kind::SkewClock,
+    Kind::FailoverSynchronous,
+    Kind::FailoverBehind,
+    Kind::DiskFull,
+    Kind::LogDiskFull,
+];
 
-/// All kinds that a runner can inject by itself.
+/// All kinds that any ground bears.
 pub fn all() -> Vec<Kind> {
     KINDS.iter().map(|(kind, _, _)| *kind).filter(|kind| !SPECIAL.contains(kind)).collect()
 }
@@ -148,7 +165,7 @@ async fn inject(world: &Arc<World>, plan: &Plan, lane: usize, until: Instant) ->
     let choices: Vec<(u32, Kind)> = in_lane(lane).filter(|kind| plan.has(*kind)).map(|kind| (1, kind)).collect();
     let mut due = choices.iter().any(|(_, kind)| *kind == Kind::PausePastLease);
     while !choices.is_empty() {
-        let gap = Duration::from_millis(rng.random_range(200..plan.gap_ms.max(201)));
+        let gap = Duration::from_millis(rng.random_range(plan.gap_ms.0..plan.gap_ms.1));
         if Instant::now() + gap >= until {
             break;
         }
@@ -186,13 +203,20 @@ type Injected = Result<Hit, String>;
 async fn one(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> Result<Injected> {
     match kind {
         Kind::PowerLoss => process::power_loss(world).await,
-        Kind::KillBroker | Kind::KillAllBrokers | Kind::PauseBroker | Kind::PausePastLease | Kind::RollingRestart => {
-            process::inject(world, plan, kind, rng).await.map(Ok)
-        }
+        Kind::KillBroker
+        | Kind::KillAllBrokers
+        | Kind::PauseBroker
+        | Kind::PausePastLease
+        | Kind::RollingRestart
+        | Kind::SkewClock => process::inject(world, plan, kind, rng).await,
         Kind::PostgresFast
         | Kind::PostgresImmediate
         | Kind::PostgresKill
         | Kind::PostgresFreeze
+        | Kind::FailoverSynchronous
+        | Kind::FailoverBehind
+        | Kind::DiskFull
+        | Kind::LogDiskFull
         | Kind::TerminateBackends
         | Kind::LongTransaction
         | Kind::LockedHead => Ok(postgres::inject(world, kind, rng).await),
@@ -208,8 +232,8 @@ pub async fn heal(world: &World, gone: Option<usize>) -> Result<()> {
     for proxy in world.ground.proxies() {
         proxy.pass().await;
     }
-    world.ground.cluster.thaw().await;
-    world.ground.cluster.start().await;
+    world.ground.postgres.cluster().thaw().await;
+    world.ground.postgres.cluster().start().await;
     for (index, place) in world.ground.places.iter().enumerate() {
         let mut broker = place.broker.lock().await;
         if gone == Some(index) {

@@ -7,13 +7,14 @@ use eventflow_testkit::Stop;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{Hit, Injected, Kind};
 use crate::load::World;
 
 pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injected {
-    let cluster = &world.ground.cluster;
+    let postgres = &world.ground.postgres;
+    let cluster = postgres.cluster();
     match kind {
         Kind::PostgresFast | Kind::PostgresImmediate | Kind::PostgresKill => {
             let how = match kind {
@@ -35,9 +36,28 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
             cluster.thaw().await;
             Ok(Hit { target: String::new(), back: Some(world.now()) })
         }
+        Kind::FailoverSynchronous | Kind::FailoverBehind => {
+            let behind = Duration::from_millis(rng.random_range(300..1_500));
+            postgres.fail_over(behind).await.map_err(|error| error.to_string())?;
+            let back = Some(world.now());
+            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
+            postgres.add_standby().await;
+            Ok(Hit { target: String::new(), back })
+        }
+        Kind::DiskFull => {
+            let time = Duration::from_millis(rng.random_range(1_000..4_000));
+            postgres.fill_disk(time).await?;
+            Ok(Hit { target: format!("{} ms", time.as_millis()), back: Some(world.now()) })
+        }
+        Kind::LogDiskFull => {
+            postgres.fill_log_disk().await?;
+            let back = Some(world.now());
+            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
+            Ok(Hit { target: String::new(), back })
+        }
         Kind::TerminateBackends => {
             let share = rng.random_range(1..5);
-            let database = world.ground.database.name();
+            let database = &postgres.connection().database;
             let client = connect(world).await?;
             let sql = format!(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity \
@@ -71,8 +91,5 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
 
 /// A session past all proxies.
 async fn connect(world: &World) -> Result<Client, String> {
-    let connected = tokio_postgres::connect(&world.ground.database.url(), NoTls).await;
-    let (client, connection) = connected.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
-    Ok(client)
+    world.ground.postgres.connect().await.map_err(|error| error.to_string())
 }

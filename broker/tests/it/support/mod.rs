@@ -13,12 +13,10 @@ use eventflow_proto::v1::log_service_client::LogServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
 use eventflow_proto::v1::stream_service_client::StreamServiceClient;
 use eventflow_proto::v1::{self, Event};
-use eventflow_testkit::Database;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
+use eventflow_testkit::{Database, WithKey};
+use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 
 /// A database and its keys; brokers are started on it.
 pub struct Ground {
@@ -76,17 +74,6 @@ pub async fn broker_at(url: &str, overrides: &[(&str, &str)]) -> App {
     App::start(config).await.unwrap_or_else(|error| panic!("a broker: {error:?}"))
 }
 
-/// Adds the key to every call.
-#[derive(Clone)]
-pub struct WithKey(MetadataValue<Ascii>);
-
-impl Interceptor for WithKey {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
 type Door = InterceptedService<Channel, WithKey>;
 
 /// Clients of all services of one broker, under one key.
@@ -106,7 +93,7 @@ impl Clients {
 
     pub async fn at(url: &str, key: &str) -> Self {
         let channel = Endpoint::from_shared(url.to_owned()).expect("a url").connect().await.expect("a connection");
-        let with_key = WithKey(format!("Bearer {key}").parse().expect("a header"));
+        let with_key = WithKey::new(key);
         let limit = 8 << 20;
         Self {
             publisher: PublisherServiceClient::with_interceptor(channel.clone(), with_key.clone()),

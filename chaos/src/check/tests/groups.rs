@@ -93,6 +93,8 @@ fn s9_progress_past_what_was_not_delivered_is_caught() {
 fn s10_progress_that_goes_back_is_caught() {
     only("S10", |records| each!(records, Fetch, |fetch| fetch.off = END - 1));
     only("S10", |records| each!(records, Progress, |progress| progress.off = END - 1));
+    // A session that was fenced says again what was true once.
+    only("S10", |records| records.push(commit(1, 1, HALF - 100, 345_000)));
     let sought = changed(|records| {
         each!(records, Fetch, |fetch| fetch.off = 50);
         records.push(Record::Seek(Seek {
@@ -107,6 +109,36 @@ fn s10_progress_that_goes_back_is_caught() {
         each!(records, Progress, |progress| progress.off = 50);
     });
     assert!(sought.findings.is_empty(), "{:?}", sought.findings);
+}
+
+#[test]
+fn s10_and_s8b_progress_may_be_lost_with_the_log_where_that_is_allowed() {
+    let lost = |is_allowed: bool| {
+        changed(|records| {
+            each!(records, Setup, |setup| setup.loss_allowed = is_allowed);
+            let kind = "failover to a standby that is behind".to_owned();
+            let (target, skipped) = (String::new(), String::new());
+            records.push(Record::Fault(Fault { kind, target, t0: 341_000, t1: 343_000, back: Some(342_000), skipped }));
+            let epoch = epoch_of(1, 2);
+            records.push(Record::Lease(Lease {
+                g: 0,
+                s: 3,
+                k: K,
+                t: 344_000,
+                log_epoch: 1,
+                epoch,
+                off: END - 50,
+                b: 0,
+                moved: false,
+            }));
+            records.push(deliver(3, epoch, END - 50, 50, 344_500));
+            records.push(commit(3, epoch, END - 20, 345_000));
+            records.push(commit(3, epoch, END, 346_000));
+        })
+        .findings
+    };
+    assert!(lost(true).is_empty(), "{:?}", lost(true));
+    assert_eq!(lost(false).ids(), ["S10", "S8b"]);
 }
 
 #[test]
