@@ -16,10 +16,12 @@ trap 'git worktree remove --force "$tree" >/dev/null 2>&1 || rm -rf "$tree"; git
 
 git worktree add --quiet --detach --force "$tree" HEAD
 git -C "$tree" apply --index "$PWD/chaos/mutants/broker.patch"
-# Dependencies are shared with the product's build, crates of the worktree are not.
-(cd "$tree" && CARGO_TARGET_DIR=$target cargo build --locked --quiet -p eventflow-cli)
+# Another version: to cargo the crates of the worktree are others than those of this tree, which it would take for the same.
+# Dependencies are shared with the product's build.
+sed -i '0,/^version = "[^"]*/s//&+mutant/' "$tree/Cargo.toml"
+(cd "$tree" && CARGO_TARGET_DIR=$target cargo build --workspace --offline --quiet --bin eventflow)
 mv "$target/debug/eventflow" "$mutant"
-cargo build --workspace --locked --quiet
+cargo build --workspace --locked --quiet --bins
 
 failed=0
 "$chaos" mutants all "$@" || failed=1

@@ -59,7 +59,7 @@ pub struct Runs {
     /// Seconds of faults in each run
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(3..=600))]
     pub fault_seconds: u64,
-    /// Only faults whose name holds this; `none` for none. May be given several times
+    /// Only faults whose name holds this, or is this; `none` for none. May be given several times
     #[arg(long = "fault", value_name = "NAME")]
     pub faults: Vec<String>,
     /// All of these faults, not a random part of them

@@ -127,11 +127,7 @@ fn order(arguments: &Runs, seed: u64, mutant: Option<Mutant>) -> Result<Order> {
     }
     let mut faults = match &*arguments.faults {
         [] => nemesis::all(),
-        names => nemesis::KINDS
-            .iter()
-            .filter(|(_, name, _)| names.iter().any(|wanted| wanted == "all" || name.contains(wanted.as_str())))
-            .map(|(kind, _, _)| *kind)
-            .collect(),
+        names => nemesis::named(names),
     };
     let mut all = arguments.all;
     if let Some(mutant) = mutant {

@@ -139,6 +139,20 @@ pub fn all() -> Vec<Kind> {
     KINDS.iter().map(|(kind, _, _)| *kind).filter(|kind| !SPECIAL.contains(kind)).collect()
 }
 
+/// The kinds that are meant: those whose name holds one of these texts, or the one that has exactly that name; with `all`, those
+/// that any ground bears.
+pub fn named(wanted: &[String]) -> Vec<Kind> {
+    let is_exact = |text: &String| KINDS.iter().any(|(_, name, _)| name == text);
+    let is_meant = |kind: Kind, name: &str| {
+        wanted.iter().any(|text| match text.as_str() {
+            "all" => all().contains(&kind),
+            text if is_exact(&text.to_owned()) => name == text,
+            text => name.contains(text),
+        })
+    };
+    KINDS.iter().filter(|(kind, name, _)| is_meant(*kind, name)).map(|(kind, _, _)| *kind).collect()
+}
+
 /// The name of a kind.
 pub fn name(kind: Kind) -> &'static str {
     KINDS.iter().find(|(known, _, _)| *known == kind).map_or("", |(_, name, _)| name)
@@ -245,4 +259,22 @@ pub async fn heal(world: &World, gone: Option<usize>) -> Result<()> {
         broker.start().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(wanted: &[&str]) -> Vec<Kind> {
+        named(&wanted.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn faults_are_named_by_a_part_of_their_name_or_by_all_of_it() {
+        assert_eq!(of(&["broker killed"]), [Kind::KillBroker]);
+        assert_eq!(of(&["disk full"]), [Kind::DiskFull]);
+        assert_eq!(of(&["killed"]), [Kind::KillBroker, Kind::KillAllBrokers, Kind::PostgresKill]);
+        assert_eq!(of(&["none"]), []);
+        assert_eq!(of(&["all"]), all());
+    }
 }
