@@ -47,10 +47,17 @@ pub async fn run(world: Arc<World>, stream: u16, role: u64) -> Result<()> {
         settle(&world, burst).await;
     }
     if let Err(error) = producer.close().await {
-        world.surprise("an SDK producer", format!("closing failed: {error}"));
+        surprise(&world, "closing failed", &error);
     }
     client.close().await;
     Ok(())
+}
+
+/// What was in doubt when the log lost its end stays in doubt, and is told: that is no surprise where it may.
+fn surprise(world: &World, what: &str, error: &eventflow::Error) {
+    if !(world.setup.loss_allowed && error.reason() == "OUT_OF_SEQUENCE") {
+        world.surprise("an SDK producer", format!("{what}: {error}"));
+    }
 }
 
 /// Starting needs a broker, and there may be none for a while.
@@ -97,10 +104,7 @@ async fn settle(world: &World, burst: Burst) {
                 (Outcome::Ok, Some(appended.offset), appended.duplicate, String::new(), appended.partition as u16)
             }
             Err(error) => {
-                // What was in doubt when the log lost its end stays in doubt, and is told.
-                if !(world.setup.loss_allowed && error.reason() == "OUT_OF_SEQUENCE") {
-                    world.surprise("an SDK producer", format!("a receipt failed: {error}"));
-                }
+                surprise(world, "a receipt failed", &error);
                 let outcome = if error.applied() == Applied::No { Outcome::Fail } else { Outcome::Info };
                 (outcome, None, false, error.reason().to_owned(), burst.k.1)
             }

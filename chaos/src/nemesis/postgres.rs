@@ -36,24 +36,8 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
             cluster.thaw().await;
             Ok(Hit { target: String::new(), back: Some(world.now()) })
         }
-        Kind::FailoverSynchronous | Kind::FailoverBehind => {
-            let behind = Duration::from_millis(rng.random_range(300..1_500));
-            postgres.fail_over(behind).await.map_err(|error| error.to_string())?;
-            let back = Some(world.now());
-            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
-            postgres.add_standby().await;
-            Ok(Hit { target: String::new(), back })
-        }
-        Kind::DiskFull => {
-            let time = Duration::from_millis(rng.random_range(1_000..4_000));
-            postgres.fill_disk(time).await?;
-            Ok(Hit { target: format!("{} ms", time.as_millis()), back: Some(world.now()) })
-        }
-        Kind::LogDiskFull => {
-            postgres.fill_log_disk().await?;
-            let back = Some(world.now());
-            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
-            Ok(Hit { target: String::new(), back })
+        Kind::FailoverSynchronous | Kind::FailoverBehind | Kind::DiskFull | Kind::LogDiskFull => {
+            on_special_ground(world, kind, rng).await
         }
         Kind::TerminateBackends => {
             let share = rng.random_range(1..5);
@@ -85,6 +69,32 @@ pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> Injecte
             );
             client.batch_execute(&sql).await.map_err(|error| error.to_string())?;
             Ok(format!("{pause} ms").into())
+        }
+    }
+}
+
+/// What needs a standby or a small disk.
+async fn on_special_ground(world: &World, kind: Kind, rng: &mut StdRng) -> Injected {
+    let postgres = &world.ground.postgres;
+    match kind {
+        Kind::FailoverSynchronous | Kind::FailoverBehind => {
+            let behind = Duration::from_millis(rng.random_range(300..1_500));
+            postgres.fail_over(behind).await.map_err(|error| error.to_string())?;
+            let back = Some(world.now());
+            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
+            postgres.add_standby().await;
+            Ok(Hit { target: String::new(), back })
+        }
+        Kind::DiskFull => {
+            let time = Duration::from_millis(rng.random_range(1_000..4_000));
+            postgres.fill_disk(time).await?;
+            Ok(Hit { target: format!("{} ms", time.as_millis()), back: Some(world.now()) })
+        }
+        _ => {
+            postgres.fill_log_disk().await?;
+            let back = Some(world.now());
+            sleep(Duration::from_millis(rng.random_range(1_000..3_000))).await;
+            Ok(Hit { target: String::new(), back })
         }
     }
 }
