@@ -9,8 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use eventflow::{Client, ClientOptions, GroupSpec, Position, StreamSpec};
-use eventflow_broker::identity::{ApiKey, Environment};
-use eventflow_broker::store::{DatabaseUrl, connect, keys, migrate};
+use eventflow_broker::domain::access::Grants;
+use eventflow_broker::identity::{ApiKey, Environment, install_key};
+use eventflow_broker::store::{DatabaseUrl, connect, migrate};
 use tempfile::TempDir;
 
 use broker::Broker;
@@ -143,6 +144,6 @@ impl Ground {
 async fn make_key(url: &DatabaseUrl) -> Result<String> {
     let key = ApiKey::generate(Environment::Test);
     let connection = connect::connect(url, "bench").await?;
-    keys::create(connection.client(), ORGANIZATION, key.id().as_str(), &key.secret_sha256(), "bench").await?;
+    install_key(connection.client(), ORGANIZATION, &key, "bench", &Grants::everything()).await?;
     Ok(key.reveal())
 }

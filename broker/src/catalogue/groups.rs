@@ -11,7 +11,7 @@ use crate::domain::ids::{GroupId, GroupName, StreamName};
 use crate::domain::page::{List, page_size};
 use crate::domain::reports::{Member, PartitionLag};
 use crate::domain::stream::stream_not_found;
-use crate::identity::{Granted, ManageGroups, Read};
+use crate::identity::{Describe, Granted, ManageGroups, Permission};
 use crate::store::{Tenant, consumer_groups, streams};
 
 /// Whether a group delivers.
@@ -25,32 +25,33 @@ impl Catalogue {
     /// Makes a group; its start becomes offsets now.
     pub async fn create_group(
         &self,
-        granted: Granted<ManageGroups>,
+        granted: &Granted<ManageGroups>,
         once: &Once<ConsumerGroup>,
         new: &NewGroup,
     ) -> Result<Answer<ConsumerGroup>> {
         let organization = granted.organization();
         let answer = self.change(organization, once, |tenant| async move {
+            granted.check(&new.stream)?;
             // Held, so that no partition is added and the stream is not deleted between here and the commit.
             let stream = streams::hold(&tenant, &new.stream).await?;
             let stream = stream.ok_or_else(|| stream_not_found(new.stream.as_str()))?;
             let made = consumer_groups::create(&tenant, stream, new).await?;
             made.ok_or_else(|| group_exists(&new.name))?;
-            find(&tenant, &new.name).await
+            find(&tenant, granted, &new.name).await
         });
         self.announced(answer.await?)
     }
 
     /// The group as it is now.
-    pub async fn get_group(&self, granted: Granted<Read>, name: &GroupName) -> Result<ConsumerGroup> {
+    pub async fn get_group(&self, granted: &Granted<Describe>, name: &GroupName) -> Result<ConsumerGroup> {
         let organization = granted.organization();
-        self.0.store.tenant(organization, |tenant| async move { find(&tenant, name).await }).await
+        self.0.store.tenant(organization, |tenant| async move { find(&tenant, granted, name).await }).await
     }
 
-    /// A page of groups by name: those of one stream, or all.
+    /// A page of groups by name: those of one stream, or all that the proof covers.
     pub async fn list_groups(
         &self,
-        granted: Granted<Read>,
+        granted: &Granted<Describe>,
         stream: Option<&StreamName>,
         size: u32,
         token: &str,
@@ -62,19 +63,20 @@ impl Catalogue {
         let after = &self.page_key().await?.open(list, token)?;
         let found = |tenant| async move {
             let stream = match stream {
-                Some(name) => Some(existing(&tenant, name).await?.id),
+                Some(name) => Some(existing(&tenant, granted, name).await?.id),
                 None => None,
             };
             consumer_groups::list(&tenant, stream, after, size + 1).await
         };
         let found = self.0.store.tenant(organization, found).await?;
-        self.page(list, size, found, |group| group.name.as_str()).await
+        let page = self.page(list, size, found, |group| group.name.as_str()).await?;
+        Ok(page.of(|group| granted.covers(&group.stream)))
     }
 
     /// Changes what `change` names.
     pub async fn update_group(
         &self,
-        granted: Granted<ManageGroups>,
+        granted: &Granted<ManageGroups>,
         once: &Once<ConsumerGroup>,
         name: &GroupName,
         change: &GroupChange,
@@ -83,7 +85,7 @@ impl Catalogue {
         let answer = self.change(organization, once, |tenant| async move {
             let updated = consumer_groups::update(&tenant, name, change).await?;
             updated.ok_or_else(|| group_not_found(name.as_str()))?;
-            find(&tenant, name).await
+            find(&tenant, granted, name).await
         });
         self.announced(answer.await?)
     }
@@ -91,13 +93,14 @@ impl Catalogue {
     /// Removes a group and its progress; one with members only when forced.
     pub async fn delete_group(
         &self,
-        granted: Granted<ManageGroups>,
+        granted: &Granted<ManageGroups>,
         once: &Once<GroupId>,
         name: &GroupName,
         deletion: Deletion,
     ) -> Result<Answer<GroupId>> {
         let organization = granted.organization();
         let answer = self.change(organization, once, |tenant| async move {
+            find(&tenant, granted, name).await?;
             let deleted = consumer_groups::delete(&tenant, name).await?;
             let (id, members) = deleted.ok_or_else(|| group_not_found(name.as_str()))?;
             // Known only now, under the group's lock; the error takes the deletion back.
@@ -116,7 +119,7 @@ impl Catalogue {
     /// Stops delivery or lets it go on; members stay.
     pub async fn set_delivery(
         &self,
-        granted: Granted<ManageGroups>,
+        granted: &Granted<ManageGroups>,
         once: &Once<ConsumerGroup>,
         name: &GroupName,
         delivery: Delivery,
@@ -127,26 +130,26 @@ impl Catalogue {
             let touched = consumer_groups::update(&tenant, name, &GroupChange::default()).await?;
             let id = touched.ok_or_else(|| group_not_found(name.as_str()))?;
             consumer_groups::pause(&tenant, id, delivery == Delivery::Paused).await?;
-            find(&tenant, name).await
+            find(&tenant, granted, name).await
         });
         self.announced(answer.await?)
     }
 
     /// Members by name.
-    pub async fn group_members(&self, granted: Granted<Read>, name: &GroupName) -> Result<Vec<Member>> {
+    pub async fn group_members(&self, granted: &Granted<Describe>, name: &GroupName) -> Result<Vec<Member>> {
         let organization = granted.organization();
         let members = |tenant| async move {
-            let group = find(&tenant, name).await?;
+            let group = find(&tenant, granted, name).await?;
             consumer_groups::members(&tenant, group.id).await
         };
         self.0.store.tenant(organization, members).await
     }
 
     /// Progress and lag, a partition.
-    pub async fn group_lag(&self, granted: Granted<Read>, name: &GroupName) -> Result<Vec<PartitionLag>> {
+    pub async fn group_lag(&self, granted: &Granted<Describe>, name: &GroupName) -> Result<Vec<PartitionLag>> {
         let organization = granted.organization();
         let lag = |tenant| async move {
-            let group = find(&tenant, name).await?;
+            let group = find(&tenant, granted, name).await?;
             consumer_groups::lag(&tenant, group.id).await
         };
         self.0.store.tenant(organization, lag).await
@@ -160,7 +163,13 @@ impl Catalogue {
     }
 }
 
-/// The group of that name, in a transaction.
-pub(super) async fn find(tenant: &Tenant, name: &GroupName) -> Result<ConsumerGroup> {
-    consumer_groups::find(tenant, name).await?.ok_or_else(|| group_not_found(name.as_str()))
+/// The group of that name, in a transaction, for a proof that covers its stream.
+pub(super) async fn find<P: Permission>(
+    tenant: &Tenant,
+    granted: &Granted<P>,
+    name: &GroupName,
+) -> Result<ConsumerGroup> {
+    let group = consumer_groups::find(tenant, name).await?.ok_or_else(|| group_not_found(name.as_str()))?;
+    granted.check(&group.stream)?;
+    Ok(group)
 }

@@ -25,13 +25,14 @@ pub use self::{
     streams::{Deleted, Deletion, KeyRemap},
 };
 
-use crate::domain::group::{ConsumerGroup, group_not_found};
+use crate::domain::group::ConsumerGroup;
 use crate::domain::ids::{GroupName, OrganizationId, StreamId, StreamName};
 use crate::domain::page::PageKey;
 use crate::domain::stream::{Stream, stream_not_found};
 use crate::domain::stream_settings::NewStream;
 use crate::domain::{Error, Reason, Result};
-use crate::store::{Store, consumer_groups, shared_secrets, streams as stored};
+use crate::identity::{Granted, Permission, Publish};
+use crate::store::{Store, shared_secrets, streams as stored};
 use cache::StreamCache;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
@@ -58,7 +59,12 @@ impl Catalogue {
     }
 
     /// The stream of that name, at most a few seconds old.
-    pub async fn stream(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
+    pub async fn stream<P: Permission>(&self, granted: &Granted<P>, name: &StreamName) -> Result<Arc<Stream>> {
+        granted.check(name)?;
+        self.cached(granted.organization(), name).await
+    }
+
+    async fn cached(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
         self.0.streams.get(organization, name, self.load(organization, name)).await
     }
 
@@ -73,12 +79,12 @@ impl Catalogue {
     /// The stream, for somebody who found `known` out of date: read again unless somebody else has done so already.
     pub async fn stream_after(&self, known: &Stream) -> Result<Arc<Stream>> {
         let (organization, name) = (known.organization, &known.name);
-        let cached = self.stream(organization, name).await?;
+        let cached = self.cached(organization, name).await?;
         if (cached.id, cached.routing_version) != (known.id, known.routing_version) {
             return Ok(cached);
         }
         self.invalidate(organization, name);
-        self.stream(organization, name).await
+        self.cached(organization, name).await
     }
 
     /// Forgets what is cached of a stream: somebody found it out of date.
@@ -87,21 +93,22 @@ impl Catalogue {
     }
 
     /// The group of that name, as it is now.
-    pub async fn group(&self, organization: OrganizationId, name: &GroupName) -> Result<Arc<ConsumerGroup>> {
-        let find = |tenant| async move { consumer_groups::find(&tenant, name).await };
-        let group = self.0.store.tenant(organization, find).await?;
-        group.map(Arc::new).ok_or_else(|| group_not_found(name.as_str()))
+    pub async fn group<P: Permission>(&self, granted: &Granted<P>, name: &GroupName) -> Result<Arc<ConsumerGroup>> {
+        let find = |tenant| async move { groups::find(&tenant, granted, name).await };
+        self.0.store.tenant(granted.organization(), find).await.map(Arc::new)
     }
 
     /// Makes the stream with everything at its default, unless somebody else just did: for development, where a first publish
     /// should simply work.
-    pub async fn create_missing(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
+    pub async fn create_missing(&self, granted: &Granted<Publish>, name: &StreamName) -> Result<Arc<Stream>> {
+        granted.check(name)?;
+        let organization = granted.organization();
         let new = NewStream::plain(name.clone());
         let new = &new;
         let create = |tenant| async move { stored::create(&tenant, new).await };
         self.0.store.tenant(organization, create).await?;
         self.invalidate(organization, name);
-        self.stream(organization, name).await
+        self.cached(organization, name).await
     }
 
     /// The key that seals page tokens, the same for all brokers.

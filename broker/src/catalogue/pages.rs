@@ -11,6 +11,14 @@ pub struct Page<T> {
     pub next_page_token: String,
 }
 
+impl<T> Page<T> {
+    /// Without what does not concern the caller; such a page may be shorter than the next one.
+    pub(super) fn of(mut self, concerns: impl Fn(&T) -> bool) -> Self {
+        self.items.retain(concerns);
+        self
+    }
+}
+
 impl Catalogue {
     /// Makes a page of `size` from what was found, which is one more when there is another page.
     pub(super) async fn page<T>(

@@ -36,13 +36,13 @@ impl Catalogue {
     /// Raises floors.
     pub async fn purge_stream(
         &self,
-        granted: Granted<ManageStreams>,
+        granted: &Granted<ManageStreams>,
         once: &Once<Purged>,
         purge: &Purge,
     ) -> Result<Answer<Purged>> {
         let organization = granted.organization();
         self.change(organization, once, |tenant| async move {
-            let stream = existing(&tenant, &purge.stream).await?;
+            let stream = existing(&tenant, granted, &purge.stream).await?;
             let partitions = match purge.partition {
                 Some(index) => vec![stream.partition(index)?],
                 None => stream.partitions,

@@ -30,9 +30,14 @@ pub struct Moved {
 
 impl Catalogue {
     /// Moves a group in all partitions that were asked for, or in none. A preview changes nothing, and is not remembered.
-    pub async fn seek(&self, granted: Granted<ManageGroups>, once: &Once<Moved>, seek: &Seek) -> Result<Answer<Moved>> {
+    pub async fn seek(
+        &self,
+        granted: &Granted<ManageGroups>,
+        once: &Once<Moved>,
+        seek: &Seek,
+    ) -> Result<Answer<Moved>> {
         let organization = granted.organization();
-        let work = |tenant| async move { carry_out(&tenant, seek).await };
+        let work = |tenant| async move { carry_out(&tenant, granted, seek).await };
         if seek.validate_only {
             return Ok(Answer::Fresh(self.0.store.tenant(organization, work).await?));
         }
@@ -44,8 +49,8 @@ impl Catalogue {
     }
 }
 
-async fn carry_out(tenant: &Tenant, seek: &Seek) -> Result<Moved> {
-    let group = find(tenant, &seek.group).await?;
+async fn carry_out(tenant: &Tenant, granted: &Granted<ManageGroups>, seek: &Seek) -> Result<Moved> {
+    let group = find(tenant, granted, &seek.group).await?;
     let targets = targets(tenant, &group, seek).await?;
     let sought = consumer_groups::seek(tenant, group.id, &targets, seek.validate_only).await?;
     if sought.is_empty() {

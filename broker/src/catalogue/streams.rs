@@ -7,7 +7,7 @@ use crate::domain::page::{List, page_size};
 use crate::domain::reports::PartitionStatistics;
 use crate::domain::stream::{Stream, key_remap_not_allowed, stream_exists, stream_has_groups, stream_not_found};
 use crate::domain::stream_settings::{NewStream, StreamChange, more_partitions};
-use crate::identity::{Granted, ManageStreams, Read};
+use crate::identity::{Describe, Granted, ManageStreams, Permission};
 use crate::store::{Tenant, consumer_groups, streams};
 
 /// What a deletion may take with it.
@@ -36,15 +36,16 @@ impl Catalogue {
     /// Makes a stream.
     pub async fn create_stream(
         &self,
-        granted: Granted<ManageStreams>,
+        granted: &Granted<ManageStreams>,
         once: &Once<Stream>,
         new: &NewStream,
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
+        granted.check(&new.name)?;
         let answer = self.change(organization, once, |tenant| async move {
             let made = streams::create(&tenant, new).await?;
             made.ok_or_else(|| stream_exists(&new.name))?;
-            existing(&tenant, &new.name).await
+            existing(&tenant, granted, &new.name).await
         });
         let answer = answer.await?;
         self.invalidate(organization, &new.name);
@@ -52,36 +53,38 @@ impl Catalogue {
     }
 
     /// The stream as it is now.
-    pub async fn get_stream(&self, granted: Granted<Read>, name: &StreamName) -> Result<Stream> {
+    pub async fn get_stream(&self, granted: &Granted<Describe>, name: &StreamName) -> Result<Stream> {
         let organization = granted.organization();
-        self.0.store.tenant(organization, |tenant| async move { existing(&tenant, name).await }).await
+        self.0.store.tenant(organization, |tenant| async move { existing(&tenant, granted, name).await }).await
     }
 
-    /// A page of streams by name.
-    pub async fn list_streams(&self, granted: Granted<Read>, size: u32, token: &str) -> Result<Page<Stream>> {
+    /// A page of streams by name, of those that the proof covers.
+    pub async fn list_streams(&self, granted: &Granted<Describe>, size: u32, token: &str) -> Result<Page<Stream>> {
         let organization = granted.organization();
         let size = page_size("page_size", size)?;
         let list = List { organization, method: "ListStreams", filter: "" };
         let after = &self.page_key().await?.open(list, token)?;
         let found = |tenant| async move { streams::list(&tenant, after, size + 1).await };
         let found = self.0.store.tenant(organization, found).await?;
-        self.page(list, size, found, |stream| stream.name.as_str()).await
+        let page = self.page(list, size, found, |stream| stream.name.as_str()).await?;
+        Ok(page.of(|stream| granted.covers(&stream.name)))
     }
 
     /// Changes what `change` names.
     pub async fn update_stream(
         &self,
-        granted: Granted<ManageStreams>,
+        granted: &Granted<ManageStreams>,
         once: &Once<Stream>,
         name: &StreamName,
         change: &StreamChange,
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
+        granted.check(name)?;
         let answer = self.change(organization, once, |tenant| async move {
             if !streams::update(&tenant, name, change).await? {
                 return Err(stream_not_found(name.as_str()));
             }
-            existing(&tenant, name).await
+            existing(&tenant, granted, name).await
         });
         let answer = answer.await?;
         self.invalidate(organization, name);
@@ -91,12 +94,13 @@ impl Catalogue {
     /// Removes a stream and its events; its groups too when forced.
     pub async fn delete_stream(
         &self,
-        granted: Granted<ManageStreams>,
+        granted: &Granted<ManageStreams>,
         once: &Once<Deleted>,
         name: &StreamName,
         deletion: Deletion,
     ) -> Result<Answer<Deleted>> {
         let organization = granted.organization();
+        granted.check(name)?;
         let answer = self.change(organization, once, |tenant| async move {
             let id = streams::lock(&tenant, name).await?;
             let id = id.ok_or_else(|| stream_not_found(name.as_str()))?;
@@ -119,24 +123,25 @@ impl Catalogue {
     /// Raises the number of partitions to `wanted`. Groups get their progress in the new ones, at the floor.
     pub async fn add_partitions(
         &self,
-        granted: Granted<ManageStreams>,
+        granted: &Granted<ManageStreams>,
         once: &Once<Stream>,
         name: &StreamName,
         wanted: u32,
         key_remap: KeyRemap,
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
+        granted.check(name)?;
         let answer = self.change(organization, once, |tenant| async move {
             let locked = streams::lock(&tenant, name).await?;
             locked.ok_or_else(|| stream_not_found(name.as_str()))?;
-            let stream = existing(&tenant, name).await?;
+            let stream = existing(&tenant, granted, name).await?;
             let present = stream.partition_count();
             let wanted = more_partitions("partitions", present, wanted)?;
             if key_remap == KeyRemap::Refused {
                 return Err(key_remap_not_allowed(name));
             }
             streams::add_partitions(&tenant, stream.id, present, wanted).await?;
-            existing(&tenant, name).await
+            existing(&tenant, granted, name).await
         });
         let answer = answer.await?;
         self.invalidate(organization, name);
@@ -149,12 +154,12 @@ impl Catalogue {
     /// Counts, a partition.
     pub async fn stream_statistics(
         &self,
-        granted: Granted<Read>,
+        granted: &Granted<Describe>,
         name: &StreamName,
     ) -> Result<Vec<PartitionStatistics>> {
         let organization = granted.organization();
         let count = |tenant| async move {
-            let stream = existing(&tenant, name).await?;
+            let stream = existing(&tenant, granted, name).await?;
             streams::statistics(&tenant, stream.id).await
         };
         self.0.store.tenant(organization, count).await
@@ -172,7 +177,12 @@ impl Catalogue {
     }
 }
 
-/// The stream of that name, in a transaction.
-pub(super) async fn existing(tenant: &Tenant, name: &StreamName) -> Result<Stream> {
+/// The stream of that name, in a transaction, for a proof that covers it.
+pub(super) async fn existing<P: Permission>(
+    tenant: &Tenant,
+    granted: &Granted<P>,
+    name: &StreamName,
+) -> Result<Stream> {
+    granted.check(name)?;
     streams::find(tenant, name).await?.ok_or_else(|| stream_not_found(name.as_str()))
 }

@@ -19,7 +19,7 @@ const METHOD: &str = "ListEvents";
 pub struct Listing<'a> {
     pub store: &'a Store,
     pub key: &'a PageKey,
-    pub granted: Granted<Read>,
+    pub granted: &'a Granted<Read>,
     pub stream: &'a Stream,
 }
 

@@ -78,12 +78,14 @@ pub struct Subscription {
     pub client_address: String,
     /// Fires when the connection is to go, because of its age: the session says go-away.
     pub going: CancellationToken,
+    /// Fires when the subscriber's credential is withdrawn: the session ends, and its partitions are free.
+    pub withdrawn: CancellationToken,
 }
 
 impl Deliveries {
     /// Makes the caller a member and returns its frames; the session lives until they are dropped.
-    pub async fn subscribe(&self, granted: Granted<Consume>, subscription: Subscription) -> Result<Frames> {
-        let group = self.catalogue.group(granted.organization(), &subscription.group).await?;
+    pub async fn subscribe(&self, granted: &Granted<Consume>, subscription: Subscription) -> Result<Frames> {
+        let group = self.catalogue.group(granted, &subscription.group).await?;
         let stream = self.catalogue.stream_by_id(granted.organization(), group.stream_id).await?;
         let (outlet, frames) = frames();
         let member = subscription.member.clone().unwrap_or_else(|| format!("member-{}", Uuid::new_v4().simple()));

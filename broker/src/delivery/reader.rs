@@ -62,7 +62,7 @@ impl Reader {
     pub async fn open(
         store: Store,
         tail: &Tail,
-        granted: Granted<Read>,
+        granted: &Granted<Read>,
         stream: Arc<Stream>,
         request: ReadRequest,
     ) -> Result<Self> {
@@ -186,7 +186,7 @@ pub fn log_truncated(partition: u32, end: i64) -> Error {
 /// Where each partition starts, and its bounds.
 async fn starts(
     store: &Store,
-    granted: Granted<Read>,
+    granted: &Granted<Read>,
     stream: &Stream,
     partitions: &[PartitionId],
     from: Position,

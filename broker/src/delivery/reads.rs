@@ -42,11 +42,11 @@ impl Reads {
     /// Starts a read; it ends with the receiver.
     pub async fn read(
         &self,
-        granted: Granted<Read>,
+        granted: &Granted<Read>,
         stream: &StreamName,
         request: ReadRequest,
     ) -> Result<mpsc::Receiver<Result<ReadFrame>>> {
-        let stream = self.catalogue.stream(granted.organization(), stream).await?;
+        let stream = self.catalogue.stream(granted, stream).await?;
         let reader = Reader::open(self.store.clone(), &self.tail, granted, stream, request).await?;
         let (frames, receiver) = mpsc::channel(FRAMES);
         self.tasks.spawn(Kind::Session, reader.run(frames, self.draining.clone()));
@@ -56,11 +56,11 @@ impl Reads {
     /// A page, and the token of the next one.
     pub async fn page(
         &self,
-        granted: Granted<Read>,
+        granted: &Granted<Read>,
         stream: &StreamName,
         page: PageRequest<'_>,
     ) -> Result<(Vec<Delivery>, String)> {
-        let stream = self.catalogue.stream(granted.organization(), stream).await?;
+        let stream = self.catalogue.stream(granted, stream).await?;
         let key = self.catalogue.page_key().await?;
         Listing { store: &self.store, key, granted, stream: &stream }
             .page(page.partition, page.from, page.size, page.token)
@@ -70,12 +70,12 @@ impl Reads {
     /// The event at an offset.
     pub async fn one(
         &self,
-        granted: Granted<Read>,
+        granted: &Granted<Read>,
         stream: &StreamName,
         partition: u32,
         offset: i64,
     ) -> Result<Delivery> {
-        let stream = self.catalogue.stream(granted.organization(), stream).await?;
+        let stream = self.catalogue.stream(granted, stream).await?;
         let key = self.catalogue.page_key().await?;
         Listing { store: &self.store, key, granted, stream: &stream }.one(partition, offset).await
     }

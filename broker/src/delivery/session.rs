@@ -48,6 +48,8 @@ pub(super) enum End {
     Left,
     /// The subscriber is told why.
     Failed(Error),
+    /// Its credential is no longer good: its partitions are free at once.
+    Withdrawn,
     /// It does not read: its partitions are free at once, and it is told when it reads again.
     Slow(Error),
 }
@@ -111,6 +113,7 @@ pub(super) struct Session {
     last_heard: Option<Instant>,
     cut: Option<oneshot::Sender<Error>>,
     going: CancellationToken,
+    withdrawn: CancellationToken,
     going_away: Option<Instant>,
     _registration: Registration,
 }
@@ -181,6 +184,7 @@ impl Session {
             last_heard: None,
             cut: outlet.cut,
             going: subscription.going.clone(),
+            withdrawn: subscription.withdrawn.clone(),
             going_away: None,
             _registration: registration,
         })
@@ -191,7 +195,7 @@ impl Session {
         metrics::get().sessions.decrement(1.0);
         // Nothing more of these partitions: others may have them the moment the database knows.
         self.held.clear();
-        let left = matches!(end, End::Left | End::Slow(_));
+        let left = matches!(end, End::Left | End::Slow(_) | End::Withdrawn);
         match end {
             End::Failed(error) => {
                 tracing::debug!(session = %self.id, group = %self.group.name, ?error, "a session ended");
@@ -204,7 +208,8 @@ impl Session {
                 // One that has gone does not need to hear it.
                 let _ = self.cut.take().map(|cut| cut.send(error));
             }
-            End::Gone | End::Left => {}
+            // The door tells a subscriber that it is no longer welcome.
+            End::Gone | End::Left | End::Withdrawn => {}
         }
         let Self { parts, group, id, .. } = self;
         farewell(&parts, &group, id, left).await;
@@ -218,13 +223,16 @@ impl Session {
         let mut heartbeat = tokio::time::interval(self.parts.settings.heartbeat);
         heartbeat.reset();
         let (draining, going) = (self.parts.draining.clone(), self.going.clone());
+        let withdrawn = self.withdrawn.clone();
         loop {
             self.pump();
             self.give_up_settled();
             let (frames, waker) = (self.frames.clone(), self.waker.clone());
             let deadline = self.next_deadline();
             let end = tokio::select! {
-                () = frames.closed() => Some(End::Gone),
+                () = withdrawn.cancelled() => Some(End::Withdrawn),
+                // The door closes the stream of a withdrawn credential, too.
+                () = frames.closed() => Some(if withdrawn.is_cancelled() { End::Withdrawn } else { End::Gone }),
                 changed = view.changed() => match changed {
                     Ok(()) => { let now = view.borrow_and_update().clone(); self.reconcile(now) }
                     Err(_) => Some(End::Failed(crate::delivery::session::draining())),

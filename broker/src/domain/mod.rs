@@ -10,6 +10,7 @@ pub mod group_settings;
 pub mod ids;
 pub mod labels;
 pub mod page;
+pub mod pattern;
 pub mod position;
 pub mod publisher;
 pub mod reports;

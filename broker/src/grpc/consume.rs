@@ -9,7 +9,7 @@ use crate::domain::limits::{
 use crate::domain::{Error, Reason};
 use crate::grpc::convert::delivery::{commit_response, commits, subscribe_response};
 use crate::grpc::layers::{Peer, caller};
-use crate::identity::{Consume, Granted, authorize};
+use crate::identity::{Consume, Granted, Standing, authorize};
 use crate::runtime::clock;
 use eventflow_proto::v1::{
     CommitRequest, CommitResponse, SubscribeRequest, SubscribeResponse, commit_request::Frame,
@@ -48,8 +48,10 @@ impl ConsumerService for ConsumeService {
         let peer = call.extensions().get::<Peer>().cloned();
         let (address, going) = peer.map(|peer| (peer.address.to_string(), peer.going)).unwrap_or_default();
         let payloads = call.get_ref().payload_view();
-        let subscription = Subscription { going, ..subscription(call.into_inner(), address)? };
-        let frames = self.deliveries.subscribe(granted, subscription).await?;
+        let standing = call.extensions().get::<Standing>().cloned().unwrap_or_default();
+        let withdrawn = standing.withdrawn().clone();
+        let subscription = Subscription { going, withdrawn, ..subscription(call.into_inner(), address)? };
+        let frames = self.deliveries.subscribe(&granted, subscription).await?;
         let responses = frames.map(move |frame| match frame {
             Ok(frame) => Ok(subscribe_response(frame, payloads, clock::unix_us())),
             Err(error) => Err(Status::from(error)),
@@ -97,6 +99,7 @@ fn subscription(wire: SubscribeRequest, client_address: String) -> Result<Subscr
         client: wire.client,
         client_address,
         going: CancellationToken::new(),
+        withdrawn: CancellationToken::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use crate::domain::ids::{GroupName, StreamName};
 use crate::grpc::convert::group::{group_change, lag, members, new_group, seek};
 use crate::grpc::convert::request_id::{once, respond};
 use crate::grpc::layers::caller;
-use crate::identity::{ManageGroups, Read, authorize};
+use crate::identity::{Describe, ManageGroups, authorize};
 use eventflow_proto::v1::{
     CreateConsumerGroupRequest, CreateConsumerGroupResponse, DeleteConsumerGroupRequest, DeleteConsumerGroupResponse,
     GetConsumerGroupRequest, GetConsumerGroupResponse, GetLagRequest, GetLagResponse, ListConsumerGroupsRequest,
@@ -36,16 +36,16 @@ impl ConsumerGroupService for ConsumerGroups {
         let request = request.into_inner();
         let once = once::<_, CreateConsumerGroupResponse>("CreateConsumerGroup", &request.request_id, &request)?;
         let new = new_group(request)?;
-        respond(&self.catalogue.create_group(granted, &once, &new).await?)
+        respond(&self.catalogue.create_group(&granted, &once, &new).await?)
     }
 
     async fn get_consumer_group(
         &self,
         request: Request<GetConsumerGroupRequest>,
     ) -> Result<Response<GetConsumerGroupResponse>, Status> {
-        let granted = authorize(&caller(&request)?, Read)?;
+        let granted = authorize(&caller(&request)?, Describe)?;
         let name = GroupName::parse("name", &request.into_inner().name)?;
-        let group = self.catalogue.get_group(granted, &name).await?;
+        let group = self.catalogue.get_group(&granted, &name).await?;
         Ok(Response::new((&group).into()))
     }
 
@@ -53,14 +53,14 @@ impl ConsumerGroupService for ConsumerGroups {
         &self,
         request: Request<ListConsumerGroupsRequest>,
     ) -> Result<Response<ListConsumerGroupsResponse>, Status> {
-        let granted = authorize(&caller(&request)?, Read)?;
+        let granted = authorize(&caller(&request)?, Describe)?;
         let request = request.into_inner();
         let stream = match request.stream.as_str() {
             "" => None,
             name => Some(StreamName::parse("stream", name)?),
         };
         let (size, token) = (request.page_size, request.page_token);
-        let page = self.catalogue.list_groups(granted, stream.as_ref(), size, &token).await?;
+        let page = self.catalogue.list_groups(&granted, stream.as_ref(), size, &token).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -72,7 +72,7 @@ impl ConsumerGroupService for ConsumerGroups {
         let request = request.into_inner();
         let once = once::<_, UpdateConsumerGroupResponse>("UpdateConsumerGroup", &request.request_id, &request)?;
         let (name, change) = group_change(&request)?;
-        respond(&self.catalogue.update_group(granted, &once, &name, &change).await?)
+        respond(&self.catalogue.update_group(&granted, &once, &name, &change).await?)
     }
 
     async fn delete_consumer_group(
@@ -84,29 +84,29 @@ impl ConsumerGroupService for ConsumerGroups {
         let once = once::<_, DeleteConsumerGroupResponse>("DeleteConsumerGroup", &request.request_id, &request)?;
         let name = GroupName::parse("name", &request.name)?;
         let deletion = if request.force { Deletion::Forced } else { Deletion::Unused };
-        respond(&self.catalogue.delete_group(granted, &once, &name, deletion).await?)
+        respond(&self.catalogue.delete_group(&granted, &once, &name, deletion).await?)
     }
 
     async fn list_members(
         &self,
         request: Request<ListMembersRequest>,
     ) -> Result<Response<ListMembersResponse>, Status> {
-        let granted = authorize(&caller(&request)?, Read)?;
+        let granted = authorize(&caller(&request)?, Describe)?;
         let name = GroupName::parse("name", &request.into_inner().name)?;
-        Ok(Response::new(members(self.catalogue.group_members(granted, &name).await?)))
+        Ok(Response::new(members(self.catalogue.group_members(&granted, &name).await?)))
     }
 
     async fn get_lag(&self, request: Request<GetLagRequest>) -> Result<Response<GetLagResponse>, Status> {
-        let granted = authorize(&caller(&request)?, Read)?;
+        let granted = authorize(&caller(&request)?, Describe)?;
         let name = GroupName::parse("name", &request.into_inner().name)?;
-        Ok(Response::new(lag(self.catalogue.group_lag(granted, &name).await?)))
+        Ok(Response::new(lag(self.catalogue.group_lag(&granted, &name).await?)))
     }
 
     async fn seek(&self, request: Request<SeekRequest>) -> Result<Response<SeekResponse>, Status> {
         let granted = authorize(&caller(&request)?, ManageGroups)?;
         let request = request.into_inner();
         let once = once::<_, SeekResponse>("Seek", &request.request_id, &request)?;
-        respond(&self.catalogue.seek(granted, &once, &seek(&request)?).await?)
+        respond(&self.catalogue.seek(&granted, &once, &seek(&request)?).await?)
     }
 
     async fn pause_consumer_group(
@@ -117,7 +117,7 @@ impl ConsumerGroupService for ConsumerGroups {
         let request = request.into_inner();
         let once = once::<_, PauseConsumerGroupResponse>("PauseConsumerGroup", &request.request_id, &request)?;
         let name = GroupName::parse("name", &request.name)?;
-        respond(&self.catalogue.set_delivery(granted, &once, &name, Delivery::Paused).await?)
+        respond(&self.catalogue.set_delivery(&granted, &once, &name, Delivery::Paused).await?)
     }
 
     async fn resume_consumer_group(
@@ -128,6 +128,6 @@ impl ConsumerGroupService for ConsumerGroups {
         let request = request.into_inner();
         let once = once::<_, ResumeConsumerGroupResponse>("ResumeConsumerGroup", &request.request_id, &request)?;
         let name = GroupName::parse("name", &request.name)?;
-        respond(&self.catalogue.set_delivery(granted, &once, &name, Delivery::Running).await?)
+        respond(&self.catalogue.set_delivery(&granted, &once, &name, Delivery::Running).await?)
     }
 }

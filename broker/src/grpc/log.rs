@@ -37,7 +37,7 @@ impl LogService for LogReads {
         let granted = authorize(&caller(&call)?, Read)?;
         let wire = call.into_inner();
         let payloads = wire.payload_view();
-        let frames = self.reads.read(granted, &StreamName::parse("stream", &wire.stream)?, wanted(&wire)?).await?;
+        let frames = self.reads.read(&granted, &StreamName::parse("stream", &wire.stream)?, wanted(&wire)?).await?;
         let responses = ReceiverStream::new(frames).map(move |frame| match frame {
             Ok(frame) => Ok(read_response(frame, payloads)),
             Err(error) => Err(Status::from(error)),
@@ -50,7 +50,7 @@ impl LogService for LogReads {
         let wire = call.into_inner();
         let from = position("from", wire.from.as_ref())?.unwrap_or(Position::Earliest);
         let page = PageRequest { partition: wire.partition, from, size: wire.page_size, token: &wire.page_token };
-        let (deliveries, token) = self.reads.page(granted, &StreamName::parse("stream", &wire.stream)?, page).await?;
+        let (deliveries, token) = self.reads.page(&granted, &StreamName::parse("stream", &wire.stream)?, page).await?;
         let payloads = or_text(wire.payload_view());
         let events = deliveries.iter().flat_map(|delivery| stored(delivery, payloads)).collect();
         Ok(Response::new(ListEventsResponse { events, next_page_token: token }))
@@ -61,7 +61,7 @@ impl LogService for LogReads {
         let wire = call.into_inner();
         let offset = wire.offset.ok_or_else(|| Error::invalid("offset", "must be set; zero is an offset"))?;
         let stream = StreamName::parse("stream", &wire.stream)?;
-        let delivery = self.reads.one(granted, &stream, wire.partition, offset).await?;
+        let delivery = self.reads.one(&granted, &stream, wire.partition, offset).await?;
         let event = stored(&delivery, or_text(wire.payload_view())).into_iter().next();
         Ok(Response::new(GetEventResponse { event }))
     }

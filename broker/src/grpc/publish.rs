@@ -47,7 +47,7 @@ impl PublisherService for PublishService {
         let trace = Trace::of(call.metadata());
         let request = request(call.into_inner(), &caller.publisher(), trace.as_ref())?;
         let span = tracing::debug_span!("publish", stream = %request.stream, events = request.events.len());
-        let queued = self.publisher.publish(granted, request, None).instrument(span).await?;
+        let queued = self.publisher.publish(&granted, request, None).instrument(span).await?;
         let answer = response(self.publisher.settle(queued, None).await);
         metrics::get().publish_seconds.record(started.elapsed());
         Ok(Response::new(answer))
@@ -120,10 +120,10 @@ impl Intake {
         match request(wire, &self.name, self.trace.as_ref()) {
             Ok(request) => {
                 let span = tracing::debug_span!("publish", stream = %request.stream, events = request.events.len());
-                self.publisher.publish(self.granted, request, Some(&self.chain)).instrument(span).await
+                self.publisher.publish(&self.granted, request, Some(&self.chain)).instrument(span).await
             }
             Err(error) => {
-                self.publisher.refuse(self.granted, &stream, partition, numbered, &error, &self.chain).await;
+                self.publisher.refuse(&self.granted, &stream, partition, numbered, &error, &self.chain).await;
                 Err(error)
             }
         }

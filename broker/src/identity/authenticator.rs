@@ -7,9 +7,14 @@ use super::{
     cache::{Cache, Known},
     caller::{Caller, KeyId},
     key::ApiKey,
+    standing::{Standing, Standings},
 };
 use crate::{
-    domain::{Error, Reason, Result, access::Scope, ids::OrganizationId},
+    domain::{
+        Error, Reason, Result,
+        access::{Authority, Grants},
+        ids::OrganizationId,
+    },
     store::{
         Store,
         keys::{self, StoredKey},
@@ -18,6 +23,8 @@ use crate::{
 use http::{HeaderMap, header::AUTHORIZATION};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 /// A key that was revoked is refused everywhere within this time.
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -25,6 +32,8 @@ const KNOWN_MAX: usize = 10_000;
 /// Keys that do not exist: short-lived, so that a fresh key works at once, and few.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(1);
 const UNKNOWN_MAX: usize = 1_000;
+/// Between looks at whether the credentials of open streams are still good.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Where keys are looked up.
 #[expect(clippy::large_enum_variant, reason = "there is one in a broker")]
@@ -34,16 +43,21 @@ pub enum KeySource {
     Listed(HashMap<KeyId, StoredKey>),
 }
 
-/// Knows who calls.
-pub struct Authenticator {
+/// Knows who calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
     source: KeySource,
     known: Cache,
     unknown: Cache,
+    standings: Standings,
 }
 
 impl Authenticator {
     pub fn new(source: KeySource) -> Self {
-        Self { source, known: Cache::new(LIFETIME, KNOWN_MAX), unknown: Cache::new(UNKNOWN_LIFETIME, UNKNOWN_MAX) }
+        let (known, unknown) = (Cache::new(LIFETIME, KNOWN_MAX), Cache::new(UNKNOWN_LIFETIME, UNKNOWN_MAX));
+        Self(Arc::new(Inner { source, known, unknown, standings: Standings::default() }))
     }
 
     /// The caller that `headers` name. `request_id` goes with the caller through the call.
@@ -55,20 +69,56 @@ impl Authenticator {
         if !bool::from(known.secret_sha256.ct_eq(&given)) {
             return Err(refused());
         }
-        Ok(Caller::new(known.organization, key.id(), Scope::Everything, request_id.clone()))
+        Ok(Caller::new(known.organization, key.id(), Authority::Key(known.grants), request_id.clone()))
+    }
+
+    /// What a stream of this caller holds while it is open.
+    pub fn standing(&self, caller: &Caller) -> Standing {
+        self.0.standings.of(caller.key_id())
+    }
+
+    /// Ends the streams of credentials that are no longer good, until told to stop.
+    pub async fn watch(self, stop: CancellationToken) -> Result<()> {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = looks.tick() => {}
+            }
+            if let Err(error) = self.look().await {
+                tracing::debug!(?error, "the credentials of open streams were not checked; trying again");
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<()> {
+        let open = self.0.standings.open();
+        let KeySource::Postgres(store) = &self.0.source else { return Ok(()) };
+        if open.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = open.iter().map(KeyId::as_str).collect();
+        let good = keys::good(&**store.conn().await?, &ids).await?;
+        for key in open.iter().filter(|key| !good.contains(key.as_str())) {
+            self.0.known.forget(*key);
+            self.0.standings.withdraw(*key);
+        }
+        Ok(())
     }
 
     async fn look_up(&self, id: KeyId) -> Result<Option<Known>> {
-        if let Some(verdict) = self.known.get(id).or_else(|| self.unknown.get(id)) {
+        if let Some(verdict) = self.0.known.get(id).or_else(|| self.0.unknown.get(id)) {
             return Ok(verdict);
         }
+        let asked = Instant::now();
         let verdict = self.find(id).await?.and_then(usable);
-        if verdict.is_some() { &self.known } else { &self.unknown }.put(id, verdict);
+        if verdict.is_some() { &self.0.known } else { &self.0.unknown }.put(id, asked, verdict.clone());
         Ok(verdict)
     }
 
     async fn find(&self, id: KeyId) -> Result<Option<StoredKey>> {
-        match &self.source {
+        match &self.0.source {
             KeySource::Listed(keys) => Ok(keys.get(&id).cloned()),
             KeySource::Postgres(store) => keys::find(&**store.conn().await?, id.as_str()).await,
         }
@@ -80,7 +130,9 @@ fn usable(stored: StoredKey) -> Option<Known> {
         return None;
     }
     let secret_sha256 = stored.secret_sha256.try_into().ok()?;
-    Some(Known { organization: OrganizationId(stored.organization_id), secret_sha256 })
+    // A scope of a later version is none that this broker could check: such a key is refused here.
+    let grants = Grants::parse("scopes", stored.scopes.iter().map(String::as_str)).ok()?;
+    Some(Known { organization: OrganizationId(stored.organization_id), secret_sha256, grants })
 }
 
 /// The key of the one `authorization` header.

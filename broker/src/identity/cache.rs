@@ -1,7 +1,7 @@
 //! What the database said about keys lately: bounded, and forgotten within seconds, so that a revoked key dies soon.
 
 use super::caller::KeyId;
-use crate::domain::ids::OrganizationId;
+use crate::domain::{access::Grants, ids::OrganizationId};
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,10 +10,11 @@ use std::{
 use tokio::time::Instant;
 
 /// A key that may be used, as stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) organization: OrganizationId,
     pub(super) secret_sha256: [u8; 32],
+    pub(super) grants: Grants,
 }
 
 /// `None` is a key that does not exist, is expired or revoked.
@@ -32,11 +33,13 @@ impl Cache {
     }
 
     pub(super) fn get(&self, id: KeyId) -> Option<Verdict> {
-        let (at, verdict) = *self.lock().get(&id)?;
-        (at.elapsed() < self.lifetime).then_some(verdict)
+        let entries = self.lock();
+        let (asked, verdict) = entries.get(&id)?;
+        (asked.elapsed() < self.lifetime).then(|| verdict.clone())
     }
 
-    pub(super) fn put(&self, id: KeyId, verdict: Verdict) {
+    /// `asked` is when the database was asked: what happened later, it could not tell.
+    pub(super) fn put(&self, id: KeyId, asked: Instant, verdict: Verdict) {
         let mut entries = self.lock();
         if entries.len() >= self.capacity {
             entries.retain(|_, (at, _)| at.elapsed() < self.lifetime);
@@ -45,7 +48,11 @@ impl Cache {
             // Whoever tries ids by the thousand costs everybody a look-up, and no memory.
             entries.clear();
         }
-        entries.insert(id, (Instant::now(), verdict));
+        entries.insert(id, (asked, verdict));
+    }
+
+    pub(super) fn forget(&self, id: KeyId) {
+        self.lock().remove(&id);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, (Instant, Verdict)>> {
@@ -64,7 +71,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_verdict_is_forgotten_after_its_lifetime() {
         let cache = Cache::new(Duration::from_secs(5), 10);
-        cache.put(id(1), None);
+        cache.put(id(1), Instant::now(), None);
         tokio::time::advance(Duration::from_millis(4_999)).await;
         assert!(cache.get(id(1)).is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -75,7 +82,7 @@ mod tests {
     async fn it_never_grows_beyond_its_capacity() {
         let cache = Cache::new(Duration::from_secs(5), 10);
         for number in 0..1_000 {
-            cache.put(id(number), None);
+            cache.put(id(number), Instant::now(), None);
             assert!(cache.lock().len() <= 10);
             assert!(cache.get(id(number)).is_some());
         }

@@ -1,6 +1,6 @@
 //! A caller whom `identity` knows.
 
-use crate::domain::{access::Scope, ids::OrganizationId};
+use crate::domain::{access::Authority, ids::OrganizationId};
 use std::{fmt, sync::Arc};
 
 /// The public part of an API key: 12 base62 characters, safe to log.
@@ -31,13 +31,13 @@ impl fmt::Debug for KeyId {
 pub struct Caller {
     organization: OrganizationId,
     key_id: KeyId,
-    scope: Scope,
+    authority: Authority,
     request_id: Arc<str>,
 }
 
 impl Caller {
-    pub(super) fn new(organization: OrganizationId, key_id: KeyId, scope: Scope, request_id: Arc<str>) -> Self {
-        Self { organization, key_id, scope, request_id }
+    pub(super) fn new(organization: OrganizationId, key_id: KeyId, authority: Authority, request_id: Arc<str>) -> Self {
+        Self { organization, key_id, authority, request_id }
     }
 
     /// The tenant.
@@ -55,8 +55,9 @@ impl Caller {
         format!("key:{}", self.key_id).into()
     }
 
-    pub fn scope(&self) -> Scope {
-        self.scope
+    /// What the credential stands for.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Id of the call, in every answer and in the log.

@@ -2,9 +2,9 @@
 
 use super::Caller;
 use crate::domain::{
-    Error, Reason, Result,
-    access::{self, Action},
-    ids::OrganizationId,
+    Applied, Error, Reason, Result,
+    access::{Action, Reach},
+    ids::{OrganizationId, StreamName},
 };
 use std::marker::PhantomData;
 
@@ -19,9 +19,12 @@ pub struct Publish;
 /// May be a member of consumer groups and commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Consume;
-/// May read events, streams, groups and their lag.
+/// May read events without a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Read;
+/// May see streams, groups, members and lag.
+#[derive(Clone, Copy, Debug)]
+pub struct Describe;
 /// May create, change, purge and delete streams.
 #[derive(Clone, Copy, Debug)]
 pub struct ManageStreams;
@@ -38,6 +41,9 @@ impl Permission for Consume {
 impl Permission for Read {
     const ACTION: Action = Action::Read;
 }
+impl Permission for Describe {
+    const ACTION: Action = Action::Describe;
+}
 impl Permission for ManageStreams {
     const ACTION: Action = Action::ManageStreams;
 }
@@ -45,15 +51,18 @@ impl Permission for ManageGroups {
     const ACTION: Action = Action::ManageGroups;
 }
 
-/// Proof that a caller may do `P` in their organization. Only [`authorize`] makes one.
+/// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one.
 ///
 /// ```ignore
 /// let granted = identity::authorize(&caller, identity::Publish)?;
-/// publisher.publish(granted, request).await     // fn publish(&self, granted: Granted<Publish>, …)
+/// publisher.publish(&granted, request).await     // fn publish(&self, granted: &Granted<Publish>, …)
 /// ```
-#[derive(Clone, Copy, Debug)]
+///
+/// The catalogue gives out streams and groups only for a proof that covers them, so that a service cannot forget to ask.
+#[derive(Clone, Debug)]
 pub struct Granted<P: Permission> {
     organization: OrganizationId,
+    reach: Reach,
     permission: PhantomData<P>,
 }
 
@@ -62,14 +71,36 @@ impl<P: Permission> Granted<P> {
     pub fn organization(&self) -> OrganizationId {
         self.organization
     }
+
+    /// Whether the proof holds in this stream.
+    pub fn covers(&self, stream: &StreamName) -> bool {
+        self.reach.covers(stream.as_str())
+    }
+
+    /// Refuses unless the proof holds in this stream. Asked before anything is looked up: the answer does not tell whether the
+    /// stream exists.
+    pub fn check(&self, stream: &StreamName) -> Result<()> {
+        if self.covers(stream) {
+            return Ok(());
+        }
+        let message = format!(
+            "this credential may not {} in stream `{stream}`; ask for a key whose scope covers it",
+            P::ACTION.as_str()
+        );
+        Err(Error::new(Reason::PermissionDenied, message).fact("stream", stream).applied(Applied::No))
+    }
 }
 
-/// Asks the one table whether `caller` may do `P`.
+/// Asks the one table whether `caller` may do `P`, and where.
 pub fn authorize<P: Permission>(caller: &Caller, _permission: P) -> Result<Granted<P>> {
-    if access::allows(caller.scope(), P::ACTION) {
-        return Ok(Granted { organization: caller.organization(), permission: PhantomData });
+    match caller.authority().reach(P::ACTION) {
+        Some(reach) => Ok(Granted { organization: caller.organization(), reach, permission: PhantomData }),
+        None => Err(denied(caller, P::ACTION)),
     }
-    let key = caller.key_id();
-    let message = format!("the API key `{key}` may not do this (`{:?}`); ask for a key with that scope", P::ACTION);
-    Err(Error::new(Reason::PermissionDenied, message))
+}
+
+fn denied(caller: &Caller, action: Action) -> Error {
+    let (key, action) = (caller.key_id(), action.as_str());
+    let message = format!("the API key `{key}` may not {action}; ask for a key with that scope");
+    Error::new(Reason::PermissionDenied, message).applied(Applied::No)
 }

@@ -16,7 +16,7 @@ mod split;
 
 use crate::catalogue::Catalogue;
 use crate::domain::event::{Encoder, Event};
-use crate::domain::ids::{OrganizationId, PartitionId, StreamName};
+use crate::domain::ids::{PartitionId, StreamName};
 use crate::domain::stream::Stream;
 use crate::domain::{Applied, Error, Reason, Result};
 use crate::identity::{Granted, Publish};
@@ -55,6 +55,8 @@ pub struct Request {
 /// A request on its way; [`Publisher::settle`] waits for what becomes of it.
 #[derive(Debug)]
 pub struct Queued {
+    /// To find the stream again, should it have changed.
+    granted: Granted<Publish>,
     stream: Arc<Stream>,
     publisher: Arc<str>,
     after_refusal: bool,
@@ -126,9 +128,9 @@ impl Publisher {
 
     /// Queues a request. Calls of one task keep their order per partition. With a chain, a refusal takes its place in the order
     /// of the publish stream.
-    pub async fn publish(&self, granted: Granted<Publish>, request: Request, chain: Option<&Chain>) -> Result<Queued> {
+    pub async fn publish(&self, granted: &Granted<Publish>, request: Request, chain: Option<&Chain>) -> Result<Queued> {
         self.durability.check()?;
-        let stream = self.stream(granted.organization(), &request.stream).await?;
+        let stream = self.stream(granted, &request.stream).await?;
         let _unsettled = match chain {
             Some(chain) if request.partition.is_none() => Some(chain.enter(stream.id, stream.routing_version).await),
             _ => None,
@@ -136,7 +138,8 @@ impl Publisher {
         let order = Order { producer: request.producer, after_refusal: request.after_refusal, chain };
         let publisher = request.publisher.clone();
         let parts = self.route(&stream, request, order).await?;
-        Ok(Queued { after_refusal: order.after_refusal, stream, publisher, parts, _unsettled })
+        let granted = granted.clone();
+        Ok(Queued { granted, after_refusal: order.after_refusal, stream, publisher, parts, _unsettled })
     }
 
     /// Splits a request by partition and hands the parts to their lanes.
@@ -169,7 +172,7 @@ impl Publisher {
     /// partition every partition of the stream is meant, because nobody knows where its events would have gone.
     pub async fn refuse(
         &self,
-        granted: Granted<Publish>,
+        granted: &Granted<Publish>,
         stream: &str,
         partition: Option<u32>,
         producer: Option<Producer>,
@@ -178,7 +181,7 @@ impl Publisher {
     ) {
         let Ok(name) = StreamName::parse("stream", stream) else { return };
         // No stream, no order to keep.
-        let Ok(stream) = self.catalogue.stream(granted.organization(), &name).await else { return };
+        let Ok(stream) = self.catalogue.stream(granted, &name).await else { return };
         let partitions: Vec<PartitionId> = match partition {
             Some(index) => stream.partitions.get(index as usize).copied().into_iter().collect(),
             None => stream.partitions.clone(),
@@ -187,10 +190,10 @@ impl Publisher {
         self.refuse_in_order(&stream, &partitions, error, order).await;
     }
 
-    async fn stream(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {
-        match self.catalogue.stream(organization, name).await {
+    async fn stream(&self, granted: &Granted<Publish>, name: &StreamName) -> Result<Arc<Stream>> {
+        match self.catalogue.stream(granted, name).await {
             Err(error) if error.reason() == Reason::StreamNotFound && self.create_missing_streams => {
-                self.catalogue.create_missing(organization, name).await
+                self.catalogue.create_missing(granted, name).await
             }
             found => found,
         }

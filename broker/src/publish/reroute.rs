@@ -4,6 +4,7 @@
 use crate::domain::event::Event;
 use crate::domain::stream::Stream;
 use crate::domain::{Applied, Error, Reason, Result};
+use crate::identity::{Granted, Publish};
 use crate::publish::chain::Chain;
 use crate::publish::lane::Reply;
 use crate::publish::{Order, Outcome, PartitionOutcome, Pending, Publisher, Queued, Request};
@@ -27,7 +28,10 @@ impl Publisher {
             let outcome = match heard(reply).await {
                 Heard::Outcome(outcome) => outcome,
                 Heard::Misrouted(again) => {
-                    match self.route_again(&stream, &queued.publisher, again, routes_left, order).await {
+                    match self
+                        .route_again((&stream, &queued.granted), &queued.publisher, again, routes_left, order)
+                        .await
+                    {
                         Ok((stream, parts)) => {
                             for part in parts.into_iter().rev() {
                                 waiting.push_front((part.among(events.as_deref()), stream.clone(), routes_left - 1));
@@ -47,7 +51,7 @@ impl Publisher {
     /// Routes events by the stream as it is now.
     async fn route_again(
         &self,
-        known: &Stream,
+        (known, granted): (&Stream, &Granted<Publish>),
         publisher: &Arc<str>,
         events: Vec<Event>,
         routes_left: usize,
@@ -55,9 +59,7 @@ impl Publisher {
     ) -> Result<(Arc<Stream>, Vec<Pending>)> {
         let found = match self.catalogue.stream_after(known).await {
             Ok(_) if routes_left == 0 => Err(changes_too_often(known)),
-            Err(error) if error.reason() == Reason::StreamNotFound => {
-                self.stream(known.organization, &known.name).await
-            }
+            Err(error) if error.reason() == Reason::StreamNotFound => self.stream(granted, &known.name).await,
             found => found,
         };
         let stream = match found {

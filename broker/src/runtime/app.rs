@@ -319,6 +319,7 @@ impl Ground {
             self.config.server.reflection,
         )?;
         let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
+        self.tasks.spawn(Kind::Watch, authenticator.clone().watch(self.tasks.stopping()));
         let refusing = self.farewell.refusing.clone();
         let door = Door::new(routes, authenticator, self.config.server.reflection, CallLimits::default(), refusing)?;
         let options = accept::Options::from(&self.config.server);

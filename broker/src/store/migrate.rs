@@ -18,10 +18,11 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (7, "progress", include_str!("../../../migrations/0007_progress.sql")),
     (8, "log_epoch", include_str!("../../../migrations/0008_log_epoch.sql")),
     (9, "rights", include_str!("../../../migrations/0009_rights.sql")),
+    (30, "identity", include_str!("../../../migrations/0030_identity.sql")),
 ];
 
 /// The schema version that this broker needs at least.
-pub const SCHEMA_NEEDED: i32 = 9;
+pub const SCHEMA_NEEDED: i32 = 30;
 /// The generation of this broker, compared with the schema's `oldest_broker`. Raised when a migration drops what older brokers use.
 pub const BROKER_GENERATION: i32 = 1;
 /// The oldest broker generation that may use the schema as these migrations leave it.

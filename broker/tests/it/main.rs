@@ -1,5 +1,6 @@
 //! The broker's integration tests: one binary, so that it links once.
 
+mod access;
 mod catalogue;
 mod faults;
 mod groups;

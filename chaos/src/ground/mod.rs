@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eventflow_broker::identity::{ApiKey, Environment};
-use eventflow_broker::store::keys;
+use eventflow_broker::domain::access::Grants;
+use eventflow_broker::identity::{ApiKey, Environment, install_key};
 use eventflow_testkit::{PgProxy, ProxyHandle, TcpProxy};
 use tokio::sync::Mutex;
 
@@ -77,7 +77,7 @@ impl Ground {
         for organization in ORGANIZATIONS {
             let key = ApiKey::generate(Environment::Test);
             let client = postgres.connect().await?;
-            keys::create(&client, organization, key.id().as_str(), &key.secret_sha256(), "chaos").await?;
+            install_key(&client, organization, &key, "chaos", &Grants::everything()).await?;
             keys.push(key.reveal());
         }
         let mut places = Vec::new();

@@ -7,6 +7,7 @@ pub mod key;
 pub mod lag;
 pub mod limits;
 mod nearest;
+pub mod scopes;
 pub mod stream;
 mod stream_views;
 mod sure;

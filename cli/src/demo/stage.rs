@@ -9,8 +9,9 @@ use std::{
 
 use eventflow::{Client, ClientOptions, HostOrder};
 use eventflow_broker::{
-    identity::{ApiKey, Environment},
-    store::{DatabaseUrl, connect, keys, migrate},
+    domain::access::Grants,
+    identity::{ApiKey, Environment, install_key},
+    store::{DatabaseUrl, connect, migrate},
 };
 use tempfile::TempDir;
 
@@ -150,8 +151,8 @@ impl SavedContext {
 async fn make_key(url: &DatabaseUrl) -> Result<String> {
     let key = ApiKey::generate(Environment::Live);
     let connection = connect::connect(url, "demo").await?;
-    let (id, secret) = (key.id().to_string(), key.secret_sha256());
-    keys::create(connection.client(), ORGANIZATION, &id, &secret, "made by `eventflow demo`").await?;
+    let description = "made by `eventflow demo`";
+    install_key(connection.client(), ORGANIZATION, &key, description, &Grants::everything()).await?;
     Ok(key.reveal())
 }
 

@@ -1,13 +1,15 @@
 //! `eventflow admin`: what an operator does before anybody can sign in.
 
 use eventflow_broker::{
-    identity::{ApiKey, Environment},
-    store::{connect, keys, migrate},
+    domain::access::Grants,
+    identity::{ApiKey, Environment, install_key},
+    store::{connect, migrate},
 };
 use serde_json::json;
 
 use super::database;
 use crate::{
+    client::scopes,
     failure::{Failure, Result},
     output::{self, note},
 };
@@ -44,6 +46,8 @@ struct CreateKey {
     #[arg(long, default_value = "")]
     description: String,
     #[command(flatten)]
+    scopes: scopes::Arguments,
+    #[command(flatten)]
     output: output::Arguments,
 }
 
@@ -52,15 +56,19 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if create.organization.trim().is_empty() || create.organization.len() > 128 {
         return Err(Failure::usage("--organization takes a name of 1 to 128 bytes"));
     }
+    let grants = Grants::parse("--scope", create.scopes.texts()?.iter().map(String::as_str))?;
     let url = create.database.url()?;
     let connection = connect::connect(&url, "admin").await?;
     migrate::check_version(connection.client()).await?;
     let key = ApiKey::generate(Environment::Live);
-    let id = key.id().to_string();
-    let secret = key.secret_sha256();
-    keys::create(connection.client(), &create.organization, &id, &secret, &create.description).await?;
+    install_key(connection.client(), &create.organization, &key, &create.description, &grants).await?;
     let revealed = key.reveal();
-    let object = json!({ "organization": create.organization, "key_id": id, "api_key": revealed });
+    let object = json!({
+        "organization": create.organization,
+        "key_id": key.id().to_string(),
+        "scopes": grants.texts(),
+        "api_key": revealed,
+    });
     create.output.open().object(&object, |_| format!("{revealed}\n"))?;
     note(format!("this key of `{}` is shown only now: keep it where secrets are kept", create.organization));
     Ok(())

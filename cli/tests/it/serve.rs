@@ -25,6 +25,12 @@ async fn a_database_is_migrated_served_and_looked_at() {
     let key = run(&["admin", "key", "create", "--organization", "acme"]);
     assert!(key.code == 0 && key.out.starts_with("ef_live_") && key.out.lines().count() == 1, "{key:?}");
 
+    let reader = ["admin", "key", "create", "--organization", "acme", "--scope", "read", "--streams", "orders.*"];
+    let reader = run(&reader);
+    assert_eq!(reader.code, 0, "{reader:?}");
+    let wrong = run(&["admin", "key", "create", "--organization", "acme", "--scope", "everything"]);
+    assert!(wrong.code == 2 && wrong.err.contains("`everything` is no scope"), "{wrong:?}");
+
     let [grpc, http]: [u16; 2] = free_ports();
     let set = [
         format!("database.url={url}"),
@@ -45,6 +51,9 @@ async fn a_database_is_migrated_served_and_looked_at() {
     let mut list = home.command(&["stream", "list", "--url", &address]);
     let list = crate::support::ended(list.env("EVENTFLOW_API_KEY", key.out.trim()));
     assert_eq!(list.code, 0, "{list:?}");
+    let mut create = home.command(&["stream", "create", "orders.eu", "--url", &address]);
+    let create = crate::support::ended(create.env("EVENTFLOW_API_KEY", reader.out.trim()));
+    assert!(create.code == 4 && create.err.starts_with("error[PERMISSION_DENIED]"), "{create:?}");
     let unknown = home.run(&["stream", "list", "--url", &address]);
     assert!(unknown.code == 4 && unknown.err.starts_with("error[UNAUTHENTICATED]"), "{unknown:?}");
 

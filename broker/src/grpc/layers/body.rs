@@ -1,9 +1,11 @@
-//! The body of an answer on its way out: it catches panics, completes trailers, and ends a stream with its connection.
+//! The body of an answer on its way out: it catches panics, completes trailers, and ends a stream with its connection or with
+//! its credential.
 
 use super::{deadline::passed, draining, observe::Observed, panics};
 use crate::{
     domain::{Applied, Error},
     grpc::status,
+    identity::{Standing, withdrawn},
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -44,7 +46,8 @@ impl AnswerBody {
 
     pub(super) fn of_call(inner: Body, observed: Observed, end: CancellationToken) -> Self {
         let bound = observed.bound();
-        let end = (!observed.is_unary()).then(|| Box::pin(ended(end, bound)) as Pin<Box<_>>);
+        let end =
+            (!observed.is_unary()).then(|| Box::pin(ended(end, bound, observed.standing().cloned())) as Pin<Box<_>>);
         Self { inner, call: Some(Box::new(Running { observed, end, bound })) }
     }
 
@@ -65,15 +68,27 @@ impl AnswerBody {
     }
 }
 
-/// The connection's end, or the client's deadline, whichever is first.
-async fn ended(connection: CancellationToken, bound: Option<(Instant, Duration)>) -> Error {
-    let Some((until, bound)) = bound else {
-        connection.cancelled_owned().await;
-        return draining(Applied::Unknown);
+/// The connection's end, the client's deadline, or the end of its credential, whichever is first.
+async fn ended(connection: CancellationToken, bound: Option<(Instant, Duration)>, standing: Option<Standing>) -> Error {
+    let deadline = async {
+        match bound {
+            Some((until, bound)) => {
+                tokio::time::sleep_until(until.into()).await;
+                bound
+            }
+            None => std::future::pending().await,
+        }
     };
-    match tokio::time::timeout_at(until.into(), connection.cancelled_owned()).await {
-        Ok(()) => draining(Applied::Unknown),
-        Err(_) => passed(bound),
+    let withdrawal = async {
+        match &standing {
+            Some(standing) => standing.withdrawn().cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = connection.cancelled() => draining(Applied::Unknown),
+        bound = deadline => passed(bound),
+        () = withdrawal => withdrawn(),
     }
 }
 
@@ -88,6 +103,9 @@ impl HttpBody for AnswerBody {
         };
         let span = call.observed.span().clone();
         let _entered = span.enter();
+        if call.observed.standing().is_some_and(|standing| standing.withdrawn().is_cancelled()) {
+            return Poll::Ready(Some(Ok(this.fail(&withdrawn()))));
+        }
         if let Some((_, bound)) = call.bound.filter(|(until, _)| *until <= Instant::now()) {
             return Poll::Ready(Some(Ok(this.fail(&passed(bound)))));
         }

@@ -10,7 +10,8 @@
 //! 5. `methods`: an unknown method needs no key, no permit and no deadline to be told so.
 //! 6. `draining`: refused while it is certain that nothing was begun; before the key, which might need the database.
 //! 7. `shed`: before the key too, so that a flood cannot spend the database's connections on keys.
-//! 8. `authentication`: the caller, for everything below.
+//! 8. `authentication`: the caller, for everything below. A stream holds the standing of its credential from here on:
+//!    [`RequestBody`] and [`AnswerBody`] end it when that is withdrawn.
 //! 9. `deadline`: around reading the request and the service; it bounds a request that trickles in.
 //! 10. `rewrite` and [`AnswerBody`]: on the way out, errors that tonic made by itself become ours, get the request id, and are
 //!     counted; it is the last to touch headers and trailers.
@@ -21,6 +22,7 @@ mod deadline;
 mod methods;
 mod observe;
 mod panics;
+mod request_body;
 mod request_id;
 mod rewrite;
 mod shape;
@@ -38,6 +40,7 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use methods::{Kind, Method, Methods};
 use observe::Observed;
+use request_body::RequestBody;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
@@ -136,9 +139,20 @@ impl Door {
         deadline::within(deadline.head, async {
             if method.needs_key() {
                 let caller = self.authenticator.authenticate(request.headers(), call.id().text()).await;
-                request.extensions_mut().insert(caller.map_err(|error| error.applied(Applied::No))?);
+                let caller = caller.map_err(|error| error.applied(Applied::No))?;
+                if method.kind() != Kind::Unary {
+                    let standing = self.authenticator.standing(&caller);
+                    request.extensions_mut().insert(standing.clone());
+                    call.stand(standing);
+                }
+                request.extensions_mut().insert(caller);
             }
-            self.serve(request).await
+            match call.standing() {
+                Some(standing) if method.kind() == Kind::ClientStream => {
+                    self.serve(request.map(|body| RequestBody::new(body, standing))).await
+                }
+                _ => self.serve(request).await,
+            }
         })
         .await
     }

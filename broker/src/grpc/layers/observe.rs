@@ -1,6 +1,7 @@
 //! The span and the metrics of one call, from its headers to its last byte, however it ends.
 
 use super::{AnswerBody, Kind, Method, Peer, RequestId, methods::Found, request_id, rewrite};
+use crate::identity::Standing;
 use http::Response;
 use std::{
     sync::Arc,
@@ -20,6 +21,8 @@ pub(super) struct Observed {
     permit: Option<OwnedSemaphorePermit>,
     /// How long a streamed answer may go on, from the beginning.
     bound: Option<Duration>,
+    /// Of a stream with a credential.
+    standing: Option<Standing>,
     /// Tells the connection that a call runs on it.
     _running: TaskTrackerToken,
     ended: bool,
@@ -41,6 +44,7 @@ impl Observed {
             begun: Instant::now(),
             permit: None,
             bound: None,
+            standing: None,
             _running: peer.calls.token(),
             ended: false,
         }
@@ -72,6 +76,15 @@ impl Observed {
     /// When a streamed answer has to end, and the bound that says so.
     pub(super) fn bound(&self) -> Option<(Instant, Duration)> {
         self.bound.and_then(|bound| Some((self.begun.checked_add(bound)?, bound)))
+    }
+
+    /// Keeps the standing until the call has ended.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        self.standing = Some(standing);
+    }
+
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
     }
 
     /// Nothing can have been applied by a unary call whose request could not even be read.

@@ -3,7 +3,13 @@ use crate::identity::key::Environment;
 use http::HeaderValue;
 
 fn stored(key: &ApiKey) -> StoredKey {
-    StoredKey { organization_id: 7, secret_sha256: key.secret_sha256().to_vec(), expired: false, revoked: false }
+    StoredKey {
+        organization_id: 7,
+        secret_sha256: key.secret_sha256().to_vec(),
+        expired: false,
+        revoked: false,
+        scopes: vec!["read".to_owned()],
+    }
 }
 
 fn authenticator(keys: &[(&ApiKey, StoredKey)]) -> Authenticator {
@@ -38,17 +44,19 @@ async fn a_good_key_names_its_organization() {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
-    let [good, expired, revoked, unknown] = std::array::from_fn(|_| ApiKey::generate(Environment::Live));
+    let [good, expired, revoked, unknown, later] = std::array::from_fn(|_| ApiKey::generate(Environment::Live));
     let authenticator = authenticator(&[
         (&good, stored(&good)),
         (&expired, StoredKey { expired: true, ..stored(&expired) }),
         (&revoked, StoredKey { revoked: true, ..stored(&revoked) }),
         // Stored under the same id with another secret.
         (&unknown, stored(&good)),
+        // Of a later version.
+        (&later, StoredKey { scopes: vec!["telepathy".to_owned()], ..stored(&later) }),
     ]);
     let stranger = ApiKey::generate(Environment::Live);
     let mistyped = format!("{}x", &good.reveal()[..58]);
-    let keys = [expired.reveal(), revoked.reveal(), unknown.reveal(), stranger.reveal(), mistyped];
+    let keys = [expired.reveal(), later.reveal(), revoked.reveal(), unknown.reveal(), stranger.reveal(), mistyped];
     for key in keys {
         // Twice: from the source, and from the cache.
         for _ in 0..2 {

@@ -1,10 +1,11 @@
 //! Two organizations, their callers, and the two services.
 
 use eventflow_broker::catalogue::{Catalogue, Changed};
+use eventflow_broker::domain::access::Grants;
 use eventflow_broker::domain::ids::GroupId;
 use eventflow_broker::grpc::{consumer_groups::ConsumerGroups, streams::Streams};
-use eventflow_broker::identity::{ApiKey, Authenticator, Caller, Environment, KeySource};
-use eventflow_broker::store::{DatabaseUrl, Store, keys};
+use eventflow_broker::identity::{ApiKey, Authenticator, Caller, Environment, KeySource, install_key};
+use eventflow_broker::store::{DatabaseUrl, Store};
 use eventflow_proto::v1::{
     ConsumerGroup, CreateConsumerGroupRequest, CreateStreamRequest, Position, Stream,
     consumer_group_service_server::ConsumerGroupService, position::At, stream_service_server::StreamService,
@@ -87,8 +88,7 @@ pub fn by<T>(caller: &Caller, message: T) -> Request<T> {
 async fn caller(store: &Store, organization: &str) -> Caller {
     let key = ApiKey::generate(Environment::Test);
     let client = store.conn().await.expect("a connection");
-    let (id, secret) = (key.id(), key.secret_sha256());
-    keys::create(&**client, organization, id.as_str(), &secret, "").await.expect("a key");
+    install_key(&**client, organization, &key, "", &Grants::everything()).await.expect("a key");
     let authenticator = Authenticator::new(KeySource::Postgres(store.clone()));
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, format!("Bearer {}", key.reveal()).parse().expect("a header"));

@@ -1,5 +1,6 @@
 use super::fixture::{Administration, by, fields, reason};
 use eventflow_broker::domain::ids::StreamName;
+use eventflow_broker::identity::{Publish, authorize};
 use eventflow_proto::v1::{
     CreateStreamRequest, DeleteStreamRequest, Position, PurgeStreamRequest, SeekRequest, Stream,
     consumer_group_service_server::ConsumerGroupService, position::At, purge_stream_request::Before,
@@ -85,10 +86,10 @@ async fn duplicates_at_the_same_time_get_one_answer() {
 #[tokio::test]
 async fn racing_first_publishers_make_one_stream() {
     let admin = Administration::new().await;
-    let organization = admin.acme.organization();
+    let granted = authorize(&admin.acme, Publish).expect("allowed");
     for round in 0..10 {
         let name = StreamName::parse("name", &format!("hello-{round}")).expect("a name");
-        let calls = (0..6).map(|_| admin.catalogue.create_missing(organization, &name));
+        let calls = (0..6).map(|_| admin.catalogue.create_missing(&granted, &name));
         let streams: Vec<_> = join_all(calls).await.into_iter().map(|stream| stream.expect("made")).collect();
         assert!(streams.iter().all(|stream| stream.uid == streams[0].uid && stream.partitions.len() == 8));
     }

@@ -4,9 +4,9 @@ pub mod member;
 pub mod process;
 
 use eventflow_broker::config::Config;
-use eventflow_broker::identity::{ApiKey, Environment};
+use eventflow_broker::domain::access::Grants;
+use eventflow_broker::identity::{ApiKey, Environment, install_key};
 use eventflow_broker::runtime::app::App;
-use eventflow_broker::store::keys;
 use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClient;
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
@@ -45,11 +45,16 @@ impl Ground {
         eventflow_testkit::within("an append that waits", look).await;
     }
 
-    /// A key of an organization, which is made when it is missing.
+    /// A key of an organization, which is made when it is missing, for everything.
     pub async fn key(&self, organization: &str) -> String {
-        let key = ApiKey::generate(Environment::Test);
+        self.key_for(organization, &["publish", "consume", "read", "manage"]).await
+    }
+
+    /// A key with scopes of its own, such as `publish:orders.*`.
+    pub async fn key_for(&self, organization: &str, scopes: &[&str]) -> String {
+        let (key, grants) = (ApiKey::generate(Environment::Test), Grants::parse("scopes", scopes.iter().copied()));
         let client = self.database.connect().await;
-        keys::create(&client, organization, key.id().as_str(), &key.secret_sha256(), "test").await.expect("a key");
+        install_key(&client, organization, &key, "test", &grants.expect("scopes")).await.expect("a key");
         key.reveal()
     }
 }

@@ -123,8 +123,13 @@ impl Server {
 }
 
 fn authenticator(key: &ApiKey) -> Authenticator {
-    let stored =
-        StoredKey { organization_id: 7, secret_sha256: key.secret_sha256().to_vec(), expired: false, revoked: false };
+    let stored = StoredKey {
+        organization_id: 7,
+        secret_sha256: key.secret_sha256().to_vec(),
+        expired: false,
+        revoked: false,
+        scopes: vec!["read".to_owned()],
+    };
     Authenticator::new(KeySource::Listed(HashMap::from([(key.id(), stored)])))
 }
 

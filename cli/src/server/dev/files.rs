@@ -7,7 +7,8 @@ use std::{
 };
 
 use eventflow_broker::{
-    identity::{ApiKey, Environment},
+    domain::access::Grants,
+    identity::{ApiKey, Environment, install_key},
     store::{DatabaseUrl, connect, keys},
 };
 
@@ -38,7 +39,7 @@ pub(super) async fn key(dir: &Path, url: &DatabaseUrl) -> Result<String> {
     // The data may be younger than the file beside it, when somebody has deleted them.
     if keys::find(connection.client(), &id).await?.is_none() {
         let description = "made by `eventflow dev`";
-        keys::create(connection.client(), ORGANIZATION, &id, &key.secret_sha256(), description).await?;
+        install_key(connection.client(), ORGANIZATION, &key, description, &Grants::everything()).await?;
     }
     Ok(key.reveal())
 }

@@ -1,2 +1,2 @@
--- Through a function: the broker has no rights on the table. At most one row.
-select organization_id, secret_sha256, expired, revoked from eventflow.find_api_key_v1($1::text)
+-- Through a function: the organization is what the caller wants to know. At most one row.
+select organization_id, secret_sha256, expired, revoked, scopes from eventflow.find_api_key_v2($1::text)

@@ -1,0 +1,6 @@
+//! Who may do what: the whole matrix, streams of keys that were revoked, scopes with patterns.
+
+mod dynamic;
+mod matrix;
+mod patterns;
+mod revocation;

@@ -1,0 +1,140 @@
+//! Every method that the descriptors list, with every kind of credential, against one table of what must come back.
+
+use super::dynamic::{code, methods};
+use crate::support::{Clients, Ground};
+use eventflow_broker::identity::{ApiKey, Environment};
+use eventflow_broker::runtime::app::App;
+use std::collections::{BTreeMap, BTreeSet};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+/// The table. Its first row names the columns; what stands in a cell is the code, `-` for OK. The last column is a request that
+/// a caller who may do everything is not refused.
+const TABLE: &str = include_str!("matrix.txt");
+
+struct Row<'a> {
+    rpc: &'a str,
+    codes: Vec<&'a str>,
+    request: &'a str,
+}
+
+fn table() -> (Vec<&'static str>, Vec<Row<'static>>) {
+    let mut lines = TABLE.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let columns: Vec<&str> = lines.next().expect("a head").split_whitespace().skip(1).collect();
+    let columns = columns[..columns.len() - 1].to_vec();
+    let row = |line: &'static str| {
+        let (cells, request) = line.split_at(line.find('{').expect("a request"));
+        let mut cells = cells.split_whitespace();
+        let rpc = cells.next().expect("a method");
+        Row { rpc, codes: cells.collect(), request }
+    };
+    (columns, lines.map(row).collect())
+}
+
+fn meant(cell: &str) -> Code {
+    match cell {
+        "-" => Code::Ok,
+        "unauthenticated" => Code::Unauthenticated,
+        "denied" => Code::PermissionDenied,
+        "absent" => Code::NotFound,
+        "precondition" => Code::FailedPrecondition,
+        "invalid" => Code::InvalidArgument,
+        other => panic!("`{other}` is no code of the table"),
+    }
+}
+
+/// One credential a column.
+async fn credentials(ground: &Ground) -> BTreeMap<&'static str, Option<String>> {
+    let all = ["publish", "consume", "read", "manage"];
+    let (expired, revoked) = (ground.key("acme").await, ground.key("acme").await);
+    let end = |column: &str, key: &str| {
+        let id = ApiKey::parse(key).expect("a key").id();
+        format!("update eventflow.api_key set {column} = clock_timestamp() where key_id = '{id}'")
+    };
+    let client = ground.database.connect().await;
+    client.batch_execute(&end("expires_at", &expired)).await.expect("expired");
+    client.batch_execute(&end("revoked_at", &revoked)).await.expect("revoked");
+    let in_streams = |pattern: &str| all.map(|scope| format!("{scope}:{pattern}"));
+    let (within, elsewhere) = (in_streams("own.*"), in_streams("elsewhere.*"));
+    BTreeMap::from([
+        ("none", None),
+        ("malformed", Some(ApiKey::generate(Environment::Test).reveal() + "x")),
+        ("expired", Some(expired)),
+        ("revoked", Some(revoked)),
+        ("foreign", Some(ground.key("other").await)),
+        ("publish", Some(ground.key_for("acme", &["publish"]).await)),
+        ("consume", Some(ground.key_for("acme", &["consume"]).await)),
+        ("read", Some(ground.key_for("acme", &["read"]).await)),
+        ("manage", Some(ground.key_for("acme", &["manage"]).await)),
+        ("within", Some(ground.key_for("acme", &within.each_ref().map(String::as_str)).await)),
+        ("elsewhere", Some(ground.key_for("acme", &elsewhere.each_ref().map(String::as_str)).await)),
+    ])
+}
+
+/// Objects of `acme` that a cell may use up.
+struct Objects {
+    clients: Clients,
+    made: usize,
+}
+
+impl Objects {
+    async fn new(ground: &Ground, app: &App) -> Self {
+        Self { clients: Clients::new(app, &ground.key("acme").await).await, made: 0 }
+    }
+
+    /// The request with names of new objects in it.
+    async fn fill(&mut self, request: &str) -> String {
+        self.made += 1;
+        let number = self.made;
+        let (stream, group) = (format!("own.s{number}"), format!("own.g{number}"));
+        if request.contains("$stream") || request.contains("$group") {
+            self.clients.create_stream(&stream, 1).await;
+            self.clients.publish(&stream, 0, &["an event"]).await;
+        }
+        if request.contains("$group") {
+            self.clients.create_group(&group, &stream).await;
+        }
+        request
+            .replace("$stream", &stream)
+            .replace("$group", &group)
+            .replace("$fresh", &format!("own.f{number}"))
+            .replace("$uuid", &uuid::Uuid::new_v4().to_string())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_answers_every_credential_as_the_table_says() {
+    let ground = Ground::new().await;
+    let app = ground.broker(&[]).await;
+    let channel: Channel =
+        Endpoint::from_shared(format!("http://{}", app.grpc_address())).expect("a url").connect().await.expect("there");
+    let credentials = credentials(&ground).await;
+    let mut objects = Objects::new(&ground, &app).await;
+    let methods: BTreeMap<_, _> = methods().into_iter().collect();
+    let (columns, rows) = table();
+    assert_eq!(columns.iter().collect::<BTreeSet<_>>(), credentials.keys().collect());
+    let mut wrong = Vec::new();
+    for Row { rpc, codes, request } in rows {
+        let method =
+            methods.get(rpc).unwrap_or_else(|| panic!("the table has a row for `{rpc}`, which does not exist"));
+        assert_eq!(codes.len(), columns.len(), "cells of `{rpc}`");
+        for (column, cell) in columns.iter().zip(codes) {
+            let request = objects.fill(request).await;
+            let found = code(&channel, method, credentials[column].as_deref(), &request).await;
+            if found != meant(cell) {
+                wrong.push(format!("{rpc} with `{column}`: {found:?}, not {:?}", meant(cell)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_method_has_a_row_in_the_table() {
+    let (_, rows) = table();
+    let known: BTreeSet<&str> = rows.iter().map(|row| row.rpc).collect();
+    assert_eq!(known.len(), rows.len(), "a method has two rows");
+    let without: Vec<String> =
+        methods().into_iter().map(|(rpc, _)| rpc).filter(|rpc| !known.contains(rpc.as_str())).collect();
+    assert!(without.is_empty(), "add to broker/tests/it/access/matrix.txt who may call {}", without.join(", "));
+}

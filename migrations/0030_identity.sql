@@ -1,0 +1,57 @@
+-- What an API key may do: scopes, each everywhere or in the streams that a pattern names (`publish`, `publish:orders.*`).
+-- Keys made before have every scope.
+
+alter table api_key
+    add column scopes text[] not null default array['publish', 'consume', 'read', 'manage'],
+    add constraint api_key_scopes_are_known check (
+        cardinality(scopes) between 1 and 64
+        and array_to_string(scopes, ' ', '?')
+            ~ '^(publish|consume|read|manage)(:[a-z0-9._*-]{1,128})?( (publish|consume|read|manage)(:[a-z0-9._*-]{1,128})?)*$');
+
+create function find_api_key_v2(p_key_id text)
+returns table (organization_id bigint, secret_sha256 bytea, expired boolean, revoked boolean, scopes text[])
+language sql stable security definer set search_path = eventflow, pg_temp
+as $$
+    select k.organization_id, k.secret_sha256,
+           coalesce(k.expires_at <= clock_timestamp(), false), k.revoked_at is not null, k.scopes
+    from api_key k where k.key_id = p_key_id
+$$;
+
+-- A broker from before scopes would take every key for one that may do everything: it is told of those only that may.
+create or replace function find_api_key_v1(p_key_id text)
+returns table (organization_id bigint, secret_sha256 bytea, expired boolean, revoked boolean)
+language sql stable security definer set search_path = eventflow, pg_temp
+as $$
+    select f.organization_id, f.secret_sha256, f.expired, f.revoked
+    from find_api_key_v2(p_key_id) f
+    where f.scopes @> array['publish', 'consume', 'read', 'manage']
+$$;
+
+-- Those of the keys that may be used now.
+create function good_api_keys_v1(p_key_ids text[]) returns setof text
+language sql stable security definer set search_path = eventflow, pg_temp
+as $$
+    select k.key_id from api_key k
+    where k.key_id = any(p_key_ids) and k.revoked_at is null
+      and coalesce(k.expires_at > clock_timestamp(), true)
+$$;
+
+-- Bootstrap by an operator: makes the organization when it is missing.
+create function create_api_key_v2(
+    p_organization_name text, p_key_id text, p_secret_sha256 bytea, p_description text, p_scopes text[]
+) returns bigint
+language plpgsql security definer set search_path = eventflow, pg_temp
+as $$
+declare
+    v_organization bigint;
+begin
+    v_organization := create_api_key_v1(p_organization_name, p_key_id, p_secret_sha256, p_description);
+    update api_key set scopes = p_scopes where key_id = p_key_id;
+    return v_organization;
+end
+$$;
+
+revoke execute on function find_api_key_v2(text), good_api_keys_v1(text[]),
+    create_api_key_v2(text, text, bytea, text, text[]) from public;
+grant execute on function find_api_key_v2(text), good_api_keys_v1(text[]),
+    create_api_key_v2(text, text, bytea, text, text[]) to eventflow_broker;
