@@ -7,3 +7,10 @@ use std::time::{Duration, SystemTime};
 pub fn ago(age: Duration) -> SystemTime {
     SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }
+
+/// The time that will stand on this machine's clock after so long.
+#[expect(clippy::disallowed_methods, reason = "`90d` counts from the clock of whoever typed it")]
+pub fn from_now(age: Duration) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_add(age).unwrap_or(now)
+}

@@ -45,8 +45,7 @@ pub enum Command {
     Limits(client::limits::Arguments),
     /// Saved brokers and keys: list, use, add, remove
     Context(client::context::Arguments),
-    /// API keys (made with `eventflow admin key` for now)
-    #[command(disable_help_flag = true)]
+    /// API keys: create, list, rotate, revoke
     Key(client::key::Arguments),
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
@@ -69,7 +68,7 @@ impl Command {
             Self::Lag(arguments) => client::lag::run(arguments).await,
             Self::Limits(arguments) => client::limits::run(arguments).await,
             Self::Context(arguments) => client::context::run(arguments),
-            Self::Key(arguments) => client::key::run(arguments),
+            Self::Key(arguments) => client::key::run(arguments).await,
             Self::Completion { shell } => complete(shell),
         }
     }

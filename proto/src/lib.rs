@@ -20,10 +20,11 @@ pub mod v1 {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Names of all services, as the health service and reflection know them.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: &[&str] = &[
     "eventflow.v1.PublisherService",
     "eventflow.v1.ConsumerService",
     "eventflow.v1.LogService",
     "eventflow.v1.StreamService",
     "eventflow.v1.ConsumerGroupService",
+    "eventflow.v1.ApiKeyService",
 ];

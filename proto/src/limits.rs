@@ -60,6 +60,8 @@ pub const WINDOW_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 pub const WINDOW_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Members of one group.
 pub const MEMBERS_MAX: usize = 1_000;
+/// API keys of one organization that have not ended.
+pub const API_KEYS_MAX: i64 = 1_000;
 /// Objects a page of a list that does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Objects a page at most.

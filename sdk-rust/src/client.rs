@@ -8,6 +8,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    api_keys::ApiKeys,
     connection::Connections,
     consumer::ConsumerBuilder,
     error::Result,
@@ -79,6 +80,11 @@ impl Client {
     /// Administration of consumer groups.
     pub fn groups(&self) -> Groups {
         Groups::new(self.clone())
+    }
+
+    /// Administration of API keys.
+    pub fn api_keys(&self) -> ApiKeys {
+        ApiKeys::new(self.clone())
     }
 
     /// The limits of the broker.

@@ -32,6 +32,7 @@
 
 #![warn(missing_docs)]
 
+pub mod api_keys;
 mod call;
 mod client;
 mod connection;

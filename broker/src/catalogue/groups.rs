@@ -30,7 +30,7 @@ impl Catalogue {
         new: &NewGroup,
     ) -> Result<Answer<ConsumerGroup>> {
         let organization = granted.organization();
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             granted.check(&new.stream)?;
             // Held, so that no partition is added and the stream is not deleted between here and the commit.
             let stream = streams::hold(&tenant, &new.stream).await?;
@@ -69,7 +69,7 @@ impl Catalogue {
             consumer_groups::list(&tenant, stream, after, size + 1).await
         };
         let found = self.0.store.tenant(organization, found).await?;
-        let page = self.page(list, size, found, |group| group.name.as_str()).await?;
+        let page = self.page_key().await?.page(list, size, found, |group| group.name.to_string());
         Ok(page.of(|group| granted.covers(&group.stream)))
     }
 
@@ -82,7 +82,7 @@ impl Catalogue {
         change: &GroupChange,
     ) -> Result<Answer<ConsumerGroup>> {
         let organization = granted.organization();
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             let updated = consumer_groups::update(&tenant, name, change).await?;
             updated.ok_or_else(|| group_not_found(name.as_str()))?;
             find(&tenant, granted, name).await
@@ -99,7 +99,7 @@ impl Catalogue {
         deletion: Deletion,
     ) -> Result<Answer<GroupId>> {
         let organization = granted.organization();
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             find(&tenant, granted, name).await?;
             let deleted = consumer_groups::delete(&tenant, name).await?;
             let (id, members) = deleted.ok_or_else(|| group_not_found(name.as_str()))?;
@@ -125,7 +125,7 @@ impl Catalogue {
         delivery: Delivery,
     ) -> Result<Answer<ConsumerGroup>> {
         let organization = granted.organization();
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             // The group's row before its state: everybody locks in this order.
             let touched = consumer_groups::update(&tenant, name, &GroupChange::default()).await?;
             let id = touched.ok_or_else(|| group_not_found(name.as_str()))?;

@@ -9,21 +9,19 @@
 mod cache;
 mod changed;
 mod groups;
-mod pages;
 mod purge;
-mod requests;
 mod seek;
 mod streams;
 
 pub use self::{
     changed::Changed,
     groups::Delivery,
-    pages::Page,
     purge::{Purge, PurgeBefore, Purged},
-    requests::{Answer, Once},
     seek::{Moved, Seek},
     streams::{Deleted, Deletion, KeyRemap},
 };
+pub use crate::domain::page::Page;
+pub use crate::store::once::{Answer, Once};
 
 use crate::domain::group::ConsumerGroup;
 use crate::domain::ids::{GroupName, OrganizationId, StreamId, StreamName};
@@ -32,10 +30,9 @@ use crate::domain::stream::{Stream, stream_not_found};
 use crate::domain::stream_settings::NewStream;
 use crate::domain::{Error, Reason, Result};
 use crate::identity::{Granted, Permission, Publish};
-use crate::store::{Store, shared_secrets, streams as stored};
+use crate::store::{Store, streams as stored};
 use cache::StreamCache;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::OnceCell;
 
 /// How long a stream may be out of date.
 const STREAM_LIFETIME: Duration = Duration::from_secs(5);
@@ -49,13 +46,12 @@ struct Rooms {
     store: Store,
     streams: StreamCache,
     changed: Changed,
-    page_key: OnceCell<PageKey>,
 }
 
 impl Catalogue {
     pub fn new(store: Store, changed: Changed) -> Self {
         let streams = StreamCache::new(STREAM_LIFETIME, STREAMS_CACHED);
-        Self(Arc::new(Rooms { store, streams, changed, page_key: OnceCell::new() }))
+        Self(Arc::new(Rooms { store, streams, changed }))
     }
 
     /// The stream of that name, at most a few seconds old.
@@ -113,12 +109,7 @@ impl Catalogue {
 
     /// The key that seals page tokens, the same for all brokers.
     pub async fn page_key(&self) -> Result<&PageKey> {
-        let fetch = async || {
-            let client = self.0.store.conn().await?;
-            let secret = shared_secrets::get(&**client, "page-token").await?;
-            Ok(PageKey::new(&secret))
-        };
-        self.0.page_key.get_or_try_init(fetch).await
+        self.0.store.page_key().await
     }
 
     async fn load(&self, organization: OrganizationId, name: &StreamName) -> Result<Arc<Stream>> {

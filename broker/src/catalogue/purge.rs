@@ -41,16 +41,18 @@ impl Catalogue {
         purge: &Purge,
     ) -> Result<Answer<Purged>> {
         let organization = granted.organization();
-        self.change(organization, once, |tenant| async move {
-            let stream = existing(&tenant, granted, &purge.stream).await?;
-            let partitions = match purge.partition {
-                Some(index) => vec![stream.partition(index)?],
-                None => stream.partitions,
-            };
-            let floors = floors(&tenant, &partitions, purge).await?;
-            Ok(Purged { events: streams::raise_floors(&tenant, &floors).await? })
-        })
-        .await
+        self.0
+            .store
+            .change(organization, once, |tenant| async move {
+                let stream = existing(&tenant, granted, &purge.stream).await?;
+                let partitions = match purge.partition {
+                    Some(index) => vec![stream.partition(index)?],
+                    None => stream.partitions,
+                };
+                let floors = floors(&tenant, &partitions, purge).await?;
+                Ok(Purged { events: streams::raise_floors(&tenant, &floors).await? })
+            })
+            .await
     }
 }
 

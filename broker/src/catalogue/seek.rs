@@ -41,7 +41,7 @@ impl Catalogue {
         if seek.validate_only {
             return Ok(Answer::Fresh(self.0.store.tenant(organization, work).await?));
         }
-        let answer = self.change(organization, once, work).await?;
+        let answer = self.0.store.change(organization, once, work).await?;
         if let Some(moved) = answer.fresh() {
             self.0.changed.group(moved.group);
         }

@@ -42,7 +42,7 @@ impl Catalogue {
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
         granted.check(&new.name)?;
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             let made = streams::create(&tenant, new).await?;
             made.ok_or_else(|| stream_exists(&new.name))?;
             existing(&tenant, granted, &new.name).await
@@ -66,7 +66,7 @@ impl Catalogue {
         let after = &self.page_key().await?.open(list, token)?;
         let found = |tenant| async move { streams::list(&tenant, after, size + 1).await };
         let found = self.0.store.tenant(organization, found).await?;
-        let page = self.page(list, size, found, |stream| stream.name.as_str()).await?;
+        let page = self.page_key().await?.page(list, size, found, |stream| stream.name.to_string());
         Ok(page.of(|stream| granted.covers(&stream.name)))
     }
 
@@ -80,7 +80,7 @@ impl Catalogue {
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
         granted.check(name)?;
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             if !streams::update(&tenant, name, change).await? {
                 return Err(stream_not_found(name.as_str()));
             }
@@ -101,7 +101,7 @@ impl Catalogue {
     ) -> Result<Answer<Deleted>> {
         let organization = granted.organization();
         granted.check(name)?;
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             let id = streams::lock(&tenant, name).await?;
             let id = id.ok_or_else(|| stream_not_found(name.as_str()))?;
             let groups = consumer_groups::names_of_stream(&tenant, id).await?;
@@ -131,7 +131,7 @@ impl Catalogue {
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
         granted.check(name)?;
-        let answer = self.change(organization, once, |tenant| async move {
+        let answer = self.0.store.change(organization, once, |tenant| async move {
             let locked = streams::lock(&tenant, name).await?;
             locked.ok_or_else(|| stream_not_found(name.as_str()))?;
             let stream = existing(&tenant, granted, name).await?;

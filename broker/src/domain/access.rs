@@ -27,6 +27,8 @@ pub enum Action {
     ManageStreams,
     /// Create, change, move, pause and delete consumer groups.
     ManageGroups,
+    /// Create, look at, rotate and revoke API keys.
+    ManageKeys,
 }
 
 /// Part of what a key may do.
@@ -46,7 +48,7 @@ pub fn holders(action: Action) -> &'static [Scope] {
         Action::Read => &[Scope::Read],
         // A producer must know partitions and limits, a member its group: every credential may see what it works with.
         Action::Describe => &Scope::ALL,
-        Action::ManageStreams | Action::ManageGroups => &[Scope::Manage],
+        Action::ManageStreams | Action::ManageGroups | Action::ManageKeys => &[Scope::Manage],
     }
 }
 
@@ -60,6 +62,17 @@ impl Action {
             Self::Describe => "look at streams and groups",
             Self::ManageStreams => "manage streams",
             Self::ManageGroups => "manage consumer groups",
+            Self::ManageKeys => "manage API keys",
+        }
+    }
+
+    /// Whether it is done in some stream. What is not needs a scope that is limited to none.
+    fn has_a_stream(self) -> bool {
+        match self {
+            Self::Publish | Self::Consume | Self::Read | Self::Describe | Self::ManageStreams | Self::ManageGroups => {
+                true
+            }
+            Self::ManageKeys => false,
         }
     }
 }
@@ -189,9 +202,21 @@ impl Authority {
     /// Where the action is allowed. `None`: nowhere.
     pub fn reach(&self, action: Action) -> Option<Reach> {
         let Self::Key(grants) = self;
-        let allowing = grants.iter().filter(|grant| holders(action).contains(&grant.scope));
+        let wide_enough = |grant: &&Grant| action.has_a_stream() || grant.reach == Reach::Everywhere;
+        let allowing = grants.iter().filter(|grant| holders(action).contains(&grant.scope)).filter(wide_enough);
         allowing.fold(None, |reach: Option<Reach>, grant| {
             Some(reach.map_or_else(|| grant.reach.clone(), |reach| reach.and(&grant.reach)))
+        })
+    }
+
+    /// Whether it has what the grant would give away. Patterns are compared as they are written.
+    pub fn holds(&self, wanted: &Grant) -> bool {
+        let Self::Key(grants) = self;
+        let held = grants.iter().find(|grant| grant.scope == wanted.scope);
+        held.is_some_and(|held| match (&held.reach, &wanted.reach) {
+            (Reach::Everywhere, _) => true,
+            (Reach::Only(_), Reach::Everywhere) => false,
+            (Reach::Only(held), Reach::Only(wanted)) => wanted.iter().all(|pattern| held.contains(pattern)),
         })
     }
 }
@@ -200,8 +225,15 @@ impl Authority {
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 6] =
-        [Action::Publish, Action::Consume, Action::Read, Action::Describe, Action::ManageStreams, Action::ManageGroups];
+    const ACTIONS: [Action; 7] = [
+        Action::Publish,
+        Action::Consume,
+        Action::Read,
+        Action::Describe,
+        Action::ManageStreams,
+        Action::ManageGroups,
+        Action::ManageKeys,
+    ];
 
     fn key(texts: &[&str]) -> Authority {
         Authority::Key(Grants::parse("scopes", texts.iter().copied()).expect("scopes"))
@@ -220,7 +252,7 @@ mod tests {
             ("publish", vec![Action::Publish]),
             ("consume", vec![Action::Consume]),
             ("read", vec![Action::Read]),
-            ("manage", vec![Action::ManageStreams, Action::ManageGroups]),
+            ("manage", vec![Action::ManageStreams, Action::ManageGroups, Action::ManageKeys]),
         ] {
             for action in ACTIONS {
                 let allowed = key(&[scope]).reach(action).is_some();
@@ -237,6 +269,29 @@ mod tests {
         }
         let look = key(&["publish:orders.*", "consume:bills"]).reach(Action::Describe).expect("allowed");
         assert!(look.covers("orders.eu") && look.covers("bills") && !look.covers("audit"));
+    }
+
+    #[test]
+    fn what_has_no_stream_needs_a_scope_without_patterns() {
+        assert_eq!(key(&["manage:*"]).reach(Action::ManageKeys), None);
+        assert!(key(&["manage:*"]).reach(Action::ManageStreams).is_some());
+    }
+
+    #[test]
+    fn nobody_holds_more_than_they_have() {
+        let held = key(&["publish", "read:a", "read:b.*"]);
+        let holds = |text| held.holds(Grants::parse("scopes", [text]).expect("a scope").iter().next().expect("one"));
+        for (wanted, has) in [
+            ("publish", true),
+            ("publish:x", true),
+            ("read:a", true),
+            ("read:b.*", true),
+            ("read", false),
+            ("read:c", false),
+            ("manage:a", false),
+        ] {
+            assert_eq!(holds(wanted), has, "{wanted}");
+        }
     }
 
     #[test]

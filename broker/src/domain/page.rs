@@ -20,6 +20,22 @@ pub struct List<'a> {
     pub filter: &'a str,
 }
 
+/// A part of a list, and the token of the next one: empty at the end.
+#[derive(Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next_page_token: String,
+}
+
+impl<T> Page<T> {
+    /// Without what does not concern the caller; such a page may be shorter than the next one.
+    #[must_use]
+    pub fn of(mut self, concerns: impl Fn(&T) -> bool) -> Self {
+        self.items.retain(concerns);
+        self
+    }
+}
+
 /// The key that seals. It never shows.
 #[derive(Clone)]
 pub struct PageKey([u8; 64]);
@@ -31,6 +47,17 @@ impl PageKey {
         let length = secret.len().min(key.len());
         key[..length].copy_from_slice(&secret[..length]);
         Self(key)
+    }
+
+    /// Makes a page of `size` from what was found, which is one more when there is another page.
+    pub fn page<T>(&self, list: List<'_>, size: u32, mut found: Vec<T>, name: impl Fn(&T) -> String) -> Page<T> {
+        let more = found.len() > size as usize;
+        found.truncate(size as usize);
+        let next_page_token = match found.last() {
+            Some(last) if more => self.seal(list, &name(last)),
+            _ => String::new(),
+        };
+        Page { items: found, next_page_token }
     }
 
     /// The token of the page that starts after `after`.

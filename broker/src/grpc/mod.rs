@@ -5,6 +5,7 @@
 //! [`status`] is the only mapping of errors. Never here: SQL, decisions, waiting for anything but the services.
 
 pub mod accept;
+pub mod api_keys;
 pub mod consume;
 pub mod consumer_groups;
 pub mod convert;
@@ -20,28 +21,37 @@ pub mod streams;
 
 use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
-    consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
-    log_service_server::LogService, publisher_service_server::PublisherService, stream_service_server::StreamService,
+    api_key_service_server::ApiKeyService, consumer_group_service_server::ConsumerGroupService,
+    consumer_service_server::ConsumerService, log_service_server::LogService,
+    publisher_service_server::PublisherService, stream_service_server::StreamService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
+
+/// The services that administer.
+pub struct Administration<S, G, K> {
+    pub streams: S,
+    pub groups: G,
+    pub keys: K,
+}
 
 /// Everything that this port serves: the table of contents.
 pub fn routes(
     publisher: impl PublisherService,
     consumer: impl ConsumerService,
     log: impl LogService,
-    streams: impl StreamService,
-    groups: impl ConsumerGroupService,
+    administration: Administration<impl StreamService, impl ConsumerGroupService, impl ApiKeyService>,
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
+    let Administration { streams, groups, keys } = administration;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
         .add_service(servers::consumer(consumer))
         .add_service(servers::log(log))
         .add_service(servers::streams(streams))
         .add_service(servers::consumer_groups(groups))
+        .add_service(servers::api_keys(keys))
         .add_service(health::server(health));
     Ok(reflection::add(routes, descriptors)?.prepare())
 }

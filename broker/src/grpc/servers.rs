@@ -2,6 +2,7 @@
 
 use crate::domain::limits;
 use eventflow_proto::v1::{
+    api_key_service_server::{ApiKeyService, ApiKeyServiceServer},
     consumer_group_service_server::{ConsumerGroupService, ConsumerGroupServiceServer},
     consumer_service_server::{ConsumerService, ConsumerServiceServer},
     log_service_server::{LogService, LogServiceServer},
@@ -61,4 +62,13 @@ pub fn consumer_groups<T: ConsumerGroupService>(service: T) -> ConsumerGroupServ
         .accept_compressed(Zstd)
         .send_compressed(Gzip)
         .send_compressed(Zstd)
+}
+
+/// Answers with secrets are not compressed: their length would tell.
+pub fn api_keys<T: ApiKeyService>(service: T) -> ApiKeyServiceServer<T> {
+    ApiKeyServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
 }

@@ -21,7 +21,11 @@ use crate::{
     },
 };
 use http::{HeaderMap, header::AUTHORIZATION};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +38,8 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_secs(1);
 const UNKNOWN_MAX: usize = 1_000;
 /// Between looks at whether the credentials of open streams are still good.
 const LOOK: Duration = Duration::from_secs(1);
+/// The use of keys is written once in so many looks.
+const LOOKS_A_NOTE: u32 = 10;
 
 /// Where keys are looked up.
 #[expect(clippy::large_enum_variant, reason = "there is one in a broker")]
@@ -52,12 +58,14 @@ struct Inner {
     known: Cache,
     unknown: Cache,
     standings: Standings,
+    /// Keys that were used since this was written last.
+    used: Mutex<HashSet<KeyId>>,
 }
 
 impl Authenticator {
     pub fn new(source: KeySource) -> Self {
         let (known, unknown) = (Cache::new(LIFETIME, KNOWN_MAX), Cache::new(UNKNOWN_LIFETIME, UNKNOWN_MAX));
-        Self(Arc::new(Inner { source, known, unknown, standings: Standings::default() }))
+        Self(Arc::new(Inner { source, known, unknown, standings: Standings::default(), used: Mutex::default() }))
     }
 
     /// The caller that `headers` name. `request_id` goes with the caller through the call.
@@ -65,9 +73,13 @@ impl Authenticator {
         let key = bearer(headers)?;
         // Before the look-up, so that an unknown key takes as long as a wrong secret.
         let given = key.secret_sha256();
-        let known = self.look_up(key.id()).await?.ok_or_else(refused)?;
+        let (known, found) = self.look_up(key.id()).await?;
+        let known = known.ok_or_else(refused)?;
         if !bool::from(known.secret_sha256.ct_eq(&given)) {
             return Err(refused());
+        }
+        if found == Found::Afresh {
+            self.note_use(key.id());
         }
         Ok(Caller::new(known.organization, key.id(), Authority::Key(known.grants), request_id.clone()))
     }
@@ -81,14 +93,46 @@ impl Authenticator {
     pub async fn watch(self, stop: CancellationToken) -> Result<()> {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        for look in 1_u32.. {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
                 _ = looks.tick() => {}
             }
             if let Err(error) = self.look().await {
                 tracing::debug!(?error, "the credentials of open streams were not checked; trying again");
             }
+            if look.is_multiple_of(LOOKS_A_NOTE) {
+                self.write_uses().await;
+            }
+        }
+        self.write_uses().await;
+        Ok(())
+    }
+
+    /// Refuses the key here from now on, and ends its streams: it was revoked.
+    pub(super) fn forget(&self, key: KeyId) {
+        self.0.known.forget(key);
+        self.0.standings.withdraw(key);
+    }
+
+    /// Costs nothing while a key is in the cache: a use is noted when the key was looked up.
+    fn note_use(&self, key: KeyId) {
+        let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() < KNOWN_MAX {
+            used.insert(key);
+        }
+    }
+
+    async fn write_uses(&self) {
+        let used = std::mem::take(&mut *self.0.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let KeySource::Postgres(store) = &self.0.source else { return };
+        if used.is_empty() {
+            return;
+        }
+        let ids: Vec<&str> = used.iter().map(KeyId::as_str).collect();
+        let written = async { keys::touch(&**store.conn().await?, &ids).await };
+        if let Err(error) = written.await {
+            tracing::debug!(?error, "the last use of keys was not written; later uses will be");
         }
     }
 
@@ -101,20 +145,19 @@ impl Authenticator {
         let ids: Vec<&str> = open.iter().map(KeyId::as_str).collect();
         let good = keys::good(&**store.conn().await?, &ids).await?;
         for key in open.iter().filter(|key| !good.contains(key.as_str())) {
-            self.0.known.forget(*key);
-            self.0.standings.withdraw(*key);
+            self.forget(*key);
         }
         Ok(())
     }
 
-    async fn look_up(&self, id: KeyId) -> Result<Option<Known>> {
+    async fn look_up(&self, id: KeyId) -> Result<(Option<Known>, Found)> {
         if let Some(verdict) = self.0.known.get(id).or_else(|| self.0.unknown.get(id)) {
-            return Ok(verdict);
+            return Ok((verdict, Found::Cached));
         }
         let asked = Instant::now();
         let verdict = self.find(id).await?.and_then(usable);
         if verdict.is_some() { &self.0.known } else { &self.0.unknown }.put(id, asked, verdict.clone());
-        Ok(verdict)
+        Ok((verdict, Found::Afresh))
     }
 
     async fn find(&self, id: KeyId) -> Result<Option<StoredKey>> {
@@ -123,6 +166,13 @@ impl Authenticator {
             KeySource::Postgres(store) => keys::find(&**store.conn().await?, id.as_str()).await,
         }
     }
+}
+
+/// Where a verdict came from.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Cached,
+    Afresh,
 }
 
 fn usable(stored: StoredKey) -> Option<Known> {

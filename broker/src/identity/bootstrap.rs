@@ -13,7 +13,12 @@ pub async fn install_key(
     grants: &Grants,
 ) -> Result<()> {
     let id = key.id();
-    let new =
-        keys::NewKey { id: id.as_str(), secret_sha256: &key.secret_sha256(), description, scopes: &grants.texts() };
+    let new = keys::NewKey {
+        id: id.as_str(),
+        secret_sha256: &key.secret_sha256(),
+        environment: key.environment(),
+        description,
+        scopes: &grants.texts(),
+    };
     keys::create(client, organization, new).await
 }

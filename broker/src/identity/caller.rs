@@ -1,5 +1,6 @@
 //! A caller whom `identity` knows.
 
+use super::key_text::is_base62;
 use crate::domain::{access::Authority, ids::OrganizationId};
 use std::{fmt, sync::Arc};
 
@@ -8,6 +9,11 @@ use std::{fmt, sync::Arc};
 pub struct KeyId(pub(super) [u8; 12]);
 
 impl KeyId {
+    /// Reads the public part of a key.
+    pub fn parse(text: &str) -> Option<Self> {
+        if is_base62(text) { text.as_bytes().try_into().ok().map(Self) } else { None }
+    }
+
     pub fn as_str(&self) -> &str {
         // Only base62 gets in.
         std::str::from_utf8(&self.0).unwrap_or_default()

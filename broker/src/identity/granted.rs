@@ -31,6 +31,9 @@ pub struct ManageStreams;
 /// May create, change, move, pause and delete consumer groups.
 #[derive(Clone, Copy, Debug)]
 pub struct ManageGroups;
+/// May create, look at, rotate and revoke API keys.
+#[derive(Clone, Copy, Debug)]
+pub struct ManageKeys;
 
 impl Permission for Publish {
     const ACTION: Action = Action::Publish;
@@ -49,6 +52,9 @@ impl Permission for ManageStreams {
 }
 impl Permission for ManageGroups {
     const ACTION: Action = Action::ManageGroups;
+}
+impl Permission for ManageKeys {
+    const ACTION: Action = Action::ManageKeys;
 }
 
 /// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one.

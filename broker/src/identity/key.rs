@@ -4,28 +4,13 @@ use super::{
     caller::KeyId,
     key_text::{checksum, is_base62, random},
 };
+use crate::domain::api_key::Environment;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
 const ID: usize = 12;
 const SECRET: usize = 32;
 const CHECKSUM: usize = 6;
-
-/// What the key is for, visible in its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    Live,
-    Test,
-}
-
-impl Environment {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Live => "ef_live_",
-            Self::Test => "ef_test_",
-        }
-    }
-}
 
 /// A whole key: `ef_live_` or `ef_test_`, 12 characters of id, `_`, 32 of secret (190 bits), 6 of checksum; all base62.
 /// The checksum is over everything before it. For scanners: `ef_(live|test)_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}`.
@@ -61,6 +46,10 @@ impl ApiKey {
         let id = KeyId(id.as_bytes().try_into().ok()?);
         let secret = tail.as_bytes()[..SECRET].try_into().ok()?;
         Some(Self { environment, id, secret })
+    }
+
+    pub fn environment(&self) -> Environment {
+        self.environment
     }
 
     /// The public part.

@@ -6,6 +6,7 @@
 //! within five seconds, at every broker. Never done here: gRPC, and telling an unknown key from a
 //! wrong secret.
 
+mod api_keys;
 mod authenticator;
 mod bootstrap;
 mod cache;
@@ -16,10 +17,14 @@ mod key_text;
 mod standing;
 
 pub use self::{
+    api_keys::{ApiKeys, Made, Shown},
     authenticator::{Authenticator, KeySource},
     bootstrap::install_key,
     caller::{Caller, KeyId},
-    granted::{Consume, Describe, Granted, ManageGroups, ManageStreams, Permission, Publish, Read, authorize},
-    key::{ApiKey, Environment},
+    granted::{
+        Consume, Describe, Granted, ManageGroups, ManageKeys, ManageStreams, Permission, Publish, Read, authorize,
+    },
+    key::ApiKey,
     standing::{Standing, withdrawn},
 };
+pub use crate::domain::api_key::Environment;

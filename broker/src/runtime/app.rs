@@ -14,8 +14,8 @@ use crate::groups::lease::{BrokerIdentity, Lease};
 use crate::groups::{Groups, Trust};
 use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
-use crate::grpc::{consume, consumer_groups, health, log, publish, routes, streams};
-use crate::identity::{Authenticator, KeySource};
+use crate::grpc::{Administration, api_keys, consume, consumer_groups, health, log, publish, routes, streams};
+use crate::identity::{ApiKeys, Authenticator, KeySource};
 use crate::jobs::{self, Job};
 use crate::publish::Publisher;
 use crate::publish::gate::DurabilityGate;
@@ -309,17 +309,20 @@ impl Ground {
             tasks: self.tasks.clone(),
             draining: self.farewell.go_away.clone(),
         };
+        let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
+        self.tasks.spawn(Kind::Watch, authenticator.clone().watch(self.tasks.stopping()));
         let routes = routes(
             publish::PublishService::new(publisher, self.tasks.clone()),
             consume::ConsumeService::new(deliveries),
             log::LogReads::new(reads),
-            streams::Streams::new(self.catalogue.clone()),
-            consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+            Administration {
+                streams: streams::Streams::new(self.catalogue.clone()),
+                groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+                keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),
+            },
             &reporter,
             self.config.server.reflection,
         )?;
-        let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
-        self.tasks.spawn(Kind::Watch, authenticator.clone().watch(self.tasks.stopping()));
         let refusing = self.farewell.refusing.clone();
         let door = Door::new(routes, authenticator, self.config.server.reflection, CallLimits::default(), refusing)?;
         let options = accept::Options::from(&self.config.server);

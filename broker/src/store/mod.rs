@@ -17,6 +17,7 @@ pub mod keys;
 pub mod log;
 pub mod membership;
 pub mod migrate;
+pub mod once;
 pub mod progress;
 pub mod retention;
 pub mod shared_secrets;
@@ -29,9 +30,12 @@ pub use tenant::Tenant;
 /// A prepared statement, for those who keep a connection of their own.
 pub use tokio_postgres::Statement;
 
+use crate::domain::page::PageKey;
 use crate::domain::{Error, Result};
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
 use tokio_postgres::GenericClient;
 
 /// A handle on the database: a pool for short reads and administration, and the way to connections of one's own. Cheap to clone.
@@ -39,6 +43,7 @@ use tokio_postgres::GenericClient;
 pub struct Store {
     pool: Pool,
     url: DatabaseUrl,
+    page_key: Arc<OnceCell<PageKey>>,
 }
 
 /// A pooled connection.
@@ -67,7 +72,7 @@ impl Store {
             .post_create(act_as_broker)
             .build()
             .map_err(Error::internal)?;
-        Ok(Self { pool, url })
+        Ok(Self { pool, url, page_key: Arc::default() })
     }
 
     /// A pooled connection, acting as the broker's role.
@@ -81,6 +86,15 @@ impl Store {
     /// A connection of one's own, not from the pool.
     pub async fn connect(&self, name: &str) -> Result<Connection> {
         connect::connect(&self.url, name).await
+    }
+
+    /// The key that seals page tokens, the same for all brokers.
+    pub async fn page_key(&self) -> Result<&PageKey> {
+        let fetch = async || {
+            let secret = shared_secrets::get(&**self.conn().await?, "page-token").await?;
+            Ok(PageKey::new(&secret))
+        };
+        self.page_key.get_or_try_init(fetch).await
     }
 
     /// Where the database is, for people: no password.

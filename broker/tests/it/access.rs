@@ -1,6 +1,7 @@
 //! Who may do what: the whole matrix, streams of keys that were revoked, scopes with patterns.
 
 mod dynamic;
+mod keys;
 mod matrix;
 mod patterns;
 mod revocation;

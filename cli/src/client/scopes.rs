@@ -1,6 +1,11 @@
 //! What a new key may do, as the command line says it.
 
+use eventflow::api_keys::{Grant, Scope};
+
 use crate::failure::{Failure, Result};
+
+const SCOPES: [(&str, Scope); 4] =
+    [("publish", Scope::Publish), ("consume", Scope::Consume), ("read", Scope::Read), ("manage", Scope::Manage)];
 
 /// `--scope publish --scope consume:billing.*`, or `--scope publish --streams 'orders.*'` for all scopes at once.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -17,7 +22,7 @@ pub struct Arguments {
 impl Arguments {
     /// Scopes, each with its pattern.
     pub fn texts(&self) -> Result<Vec<String>> {
-        let all = ["publish", "consume", "read", "manage"].map(str::to_owned);
+        let all = SCOPES.map(|(name, _)| name.to_owned());
         let scopes = if self.scopes.is_empty() { &all } else { self.scopes.as_slice() };
         if self.streams.is_empty() {
             return Ok(scopes.to_vec());
@@ -29,6 +34,36 @@ impl Arguments {
         let each = wide.iter().flat_map(|scope| self.streams.iter().map(move |streams| format!("{scope}:{streams}")));
         Ok(narrow.into_iter().cloned().chain(each).collect())
     }
+}
+
+/// The same for the client: one grant a scope.
+pub fn grants(texts: &[String]) -> Result<Vec<Grant>> {
+    let mut grants: Vec<Grant> = Vec::new();
+    for text in texts {
+        let (scope, pattern) = text.split_once(':').map_or((text.as_str(), None), |(scope, of)| (scope, Some(of)));
+        let known = SCOPES.iter().find(|(name, _)| *name == scope);
+        let Some((_, scope)) = known.copied() else {
+            let names = SCOPES.map(|(name, _)| name).join(", ");
+            return Err(Failure::usage(format!("`{scope}` is no scope: {names}")));
+        };
+        grants.push(match pattern {
+            Some(pattern) => Grant::in_streams(scope, [pattern]),
+            None => Grant::everywhere(scope),
+        });
+    }
+    Ok(grants)
+}
+
+/// Grants as they are written on the command line.
+pub fn written(grants: &[Grant]) -> Vec<String> {
+    let written = grants.iter().flat_map(|grant| {
+        let scope = SCOPES.iter().find(|(_, scope)| *scope == grant.scope).map_or("unknown", |(name, _)| name);
+        match grant.streams.as_slice() {
+            [] => vec![scope.to_owned()],
+            streams => streams.iter().map(|pattern| format!("{scope}:{pattern}")).collect(),
+        }
+    });
+    written.collect()
 }
 
 #[cfg(test)]
@@ -51,5 +86,12 @@ mod tests {
         assert_eq!(texts(&["read:a", "publish"], &["b", "c.*"]).unwrap(), ["read:a", "publish:b", "publish:c.*"]);
         assert_eq!(texts(&[], &["b"]).unwrap().len(), 4);
         assert!(texts(&["read:a"], &["b"]).is_err());
+    }
+
+    #[test]
+    fn scopes_are_written_as_they_were_read() {
+        let said = texts(&["read:a", "publish"], &["b", "c.*"]).unwrap();
+        assert_eq!(written(&grants(&said).unwrap()), said);
+        assert!(grants(&["everything".to_owned()]).is_err());
     }
 }

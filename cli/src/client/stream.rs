@@ -46,7 +46,7 @@ struct Settings {
     #[arg(long)]
     description: Option<String>,
     /// Events older than this may be removed, such as 7d; 0 keeps them for ever
-    #[arg(long, value_name = "AGE", value_parser = age_or_zero)]
+    #[arg(long, value_name = "AGE", value_parser = parse::age_or_zero)]
     retention: Option<Duration>,
     /// Bytes a partition may hold before its oldest events are removed; 0 is no limit
     #[arg(long, value_name = "BYTES")]
@@ -117,10 +117,6 @@ struct PurgeArguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-}
-
-fn age_or_zero(text: &str) -> std::result::Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { parse::age(text) }
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {

@@ -15,6 +15,10 @@ pub(super) fn of_client(reason: &str) -> Option<&'static str> {
         "UNAUTHENTICATED" => {
             "set EVENTFLOW_API_KEY, use --api-key-file, or choose a context; `eventflow admin key create` makes a key"
         }
+        "PERMISSION_DENIED" => "use a key with that scope; `eventflow key list` shows what keys may do",
+        "API_KEY_NOT_FOUND" => "see `eventflow key list --all`",
+        "API_KEY_ENDED" => "make a new key with `eventflow key create`",
+        "TOO_MANY_API_KEYS" => "see `eventflow key list`, and end with `eventflow key revoke` what nobody uses",
         "STREAM_NOT_FOUND" => "see `eventflow stream list`, or make it with `eventflow stream create`",
         "STREAM_EXISTS" => "see `eventflow stream describe`, or choose another name",
         "STREAM_HAS_GROUPS" => "delete its groups first, or add --force to delete them with it",

@@ -15,6 +15,11 @@ pub fn age(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
+/// The same, or `0`.
+pub fn age_or_zero(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { age(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ mod pair;
 mod position;
 mod time;
 
-pub use age::age;
+pub use age::{age, age_or_zero};
 pub use pair::pair;
 pub use position::From;
 pub use time::time;

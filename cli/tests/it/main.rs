@@ -7,6 +7,7 @@ mod demo;
 mod dev;
 mod events;
 mod grpcurl;
+mod keys;
 mod offline;
 mod serve;
 mod start;

@@ -109,10 +109,3 @@ fn every_shell_gets_a_completion() {
         assert!(ended.code == 0 && ended.out.contains("eventflow"), "{shell}: {ended:?}");
     }
 }
-
-#[test]
-fn keys_point_to_where_they_are_made() {
-    let ended = Home::new().run(&["key", "list"]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.err.contains("eventflow admin key create"), "{}", ended.err);
-}

@@ -1,9 +1,10 @@
 //! A connection as the generated clients want it, with the credential on every call and the message limits set.
 
 use eventflow_proto::v1::{
-    PublishRequest, PublishResponse, consumer_group_service_client::ConsumerGroupServiceClient,
-    consumer_service_client::ConsumerServiceClient, log_service_client::LogServiceClient,
-    publisher_service_client::PublisherServiceClient, stream_service_client::StreamServiceClient,
+    PublishRequest, PublishResponse, api_key_service_client::ApiKeyServiceClient,
+    consumer_group_service_client::ConsumerGroupServiceClient, consumer_service_client::ConsumerServiceClient,
+    log_service_client::LogServiceClient, publisher_service_client::PublisherServiceClient,
+    stream_service_client::StreamServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -75,6 +76,10 @@ impl Transport {
 
     pub(crate) fn streams(&self) -> StreamServiceClient<Authorized> {
         StreamServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Authorized> {
+        ApiKeyServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn groups(&self) -> ConsumerGroupServiceClient<Authorized> {

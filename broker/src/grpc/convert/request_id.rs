@@ -12,12 +12,22 @@ pub fn once<T, R>(method: &'static str, request_id: &str, request: &impl Message
 where
     R: Message + for<'a> From<&'a T>,
 {
+    once_keeping(method, request_id, request, |outcome| R::from(outcome).encode_to_vec())
+}
+
+/// The same, when what a repeat is answered differs from what is answered first.
+pub fn once_keeping<T>(
+    method: &'static str,
+    request_id: &str,
+    request: &impl Message,
+    kept: fn(&T) -> Vec<u8>,
+) -> Result<Once<T>> {
     let id = match request_id {
         "" => None,
         text => Some(Uuid::try_parse(text).map_err(|_| Error::invalid("request_id", "must be a UUID, or empty"))?),
     };
     let fingerprint = Sha256::digest(request.encode_to_vec()).into();
-    Ok(Once::new(id, method, fingerprint, |outcome| R::from(outcome).encode_to_vec()))
+    Ok(Once::new(id, method, fingerprint, kept))
 }
 
 /// The answer on the wire: of what happened just now, or as it was given before.

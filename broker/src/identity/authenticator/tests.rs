@@ -1,5 +1,5 @@
 use super::*;
-use crate::identity::key::Environment;
+use crate::domain::api_key::Environment;
 use http::HeaderValue;
 
 fn stored(key: &ApiKey) -> StoredKey {

@@ -4,6 +4,7 @@ use super::dynamic::{code, methods};
 use crate::support::{Clients, Ground};
 use eventflow_broker::identity::{ApiKey, Environment};
 use eventflow_broker::runtime::app::App;
+use eventflow_proto::v1;
 use std::collections::{BTreeMap, BTreeSet};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -94,11 +95,24 @@ impl Objects {
         if request.contains("$group") {
             self.clients.create_group(&group, &stream).await;
         }
+        let key = if request.contains("$key") { self.key().await } else { String::new() };
         request
+            .replace("$key", &key)
             .replace("$stream", &stream)
             .replace("$group", &group)
             .replace("$fresh", &format!("own.f{number}"))
             .replace("$uuid", &uuid::Uuid::new_v4().to_string())
+    }
+}
+
+impl Objects {
+    /// The id of a key that may manage.
+    async fn key(&mut self) -> String {
+        let grants = vec![v1::Grant { scope: v1::Scope::Manage.into(), streams: Vec::new() }];
+        let api_key = Some(v1::ApiKey { grants, ..Default::default() });
+        let request = v1::CreateApiKeyRequest { api_key, ..Default::default() };
+        let made = self.clients.keys.create_api_key(request).await.expect("a key").into_inner();
+        made.api_key.expect("a key").id
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::support::member::Member;
 use crate::support::{Clients, Ground, event, reason, turn};
 use eventflow_broker::identity::ApiKey;
+use eventflow_broker::runtime::app::App;
 use eventflow_proto::v1::{self, read_response::Frame};
 use eventflow_testkit::within;
 use std::time::{Duration, Instant};
@@ -43,6 +44,48 @@ async fn read(clients: &Clients) -> Streaming<v1::ReadResponse> {
     clients.log.clone().read(request).await.expect("a stream").into_inner()
 }
 
+/// Every kind of stream that a key can have open.
+struct Streams {
+    member: Member,
+    reading: Streaming<v1::ReadResponse>,
+    publish: mpsc::Sender<v1::PublishStreamRequest>,
+    published: Streaming<v1::PublishStreamResponse>,
+}
+
+impl Streams {
+    async fn open(app: &App, key: &str, member: &str) -> Self {
+        let mut clients = Clients::new(app, key).await;
+        let mut member = Member::join(&clients, "billing", member).await.expect("joined");
+        // Opens the Commit stream.
+        member.release(Vec::new()).await;
+        let reading = read(&clients).await;
+        let (publish, requests) = mpsc::channel(4);
+        let mut published =
+            clients.publisher.publish_stream(ReceiverStream::new(requests)).await.expect("a stream").into_inner();
+        publish.send(publish_request("before")).await.expect("room");
+        within("an answer", published.message()).await.expect("published");
+        Self { member, reading, publish, published }
+    }
+
+    /// Waits until all of them have ended as they should.
+    async fn ended(mut self) {
+        let commits = within("the commit stream's end", async {
+            loop {
+                if let Err(status) = self.member.answer().await {
+                    return status;
+                }
+            }
+        });
+        let commits = commits.await;
+        let all = [commits, ending(self.member.frames).await, ending(self.reading).await, ending(self.published).await];
+        for status in all {
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, "UNAUTHENTICATED"));
+        }
+        // What the client still sends goes nowhere.
+        let _ = self.publish.send(publish_request("after")).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_loses_its_open_streams_at_every_broker() {
     let _turn = turn().await;
@@ -52,50 +95,15 @@ async fn a_revoked_key_loses_its_open_streams_at_every_broker() {
     let mut clients = Clients::new(&here, &doomed).await;
     clients.create_stream("orders", 1).await;
     clients.create_group("billing", "orders").await;
-    let mut ends = Vec::new();
-    let mut publishes = Vec::new();
-    let mut members = Vec::new();
-    let mut others = Vec::new();
-    for app in [&here, &there] {
-        let mut clients = Clients::new(app, &doomed).await;
-        let mut member = Member::join(&clients, "billing", &format!("m{}", members.len())).await.expect("joined");
-        // Opens the Commit stream.
-        member.release(Vec::new()).await;
-        let reading = read(&clients).await;
-        let (send, requests) = mpsc::channel(4);
-        let mut answers =
-            clients.publisher.publish_stream(ReceiverStream::new(requests)).await.expect("a stream").into_inner();
-        send.send(publish_request("before")).await.expect("room");
-        within("an answer", answers.message()).await.expect("published");
-        others.push(read(&Clients::new(app, &other).await).await);
-        ends.push((reading, answers));
-        publishes.push(send);
-        members.push(member);
-    }
+    let streams = [Streams::open(&here, &doomed, "one").await, Streams::open(&there, &doomed, "two").await];
+    let mut spared = read(&Clients::new(&there, &other).await).await;
     let revoked = Instant::now();
     end(&ground, &doomed, "revoked_at").await;
-    for (reading, answers) in ends {
-        for status in [ending(reading).await, ending(answers).await] {
-            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, "UNAUTHENTICATED"));
-        }
-    }
-    for mut member in members {
-        let commits = within("the commit stream's end", async {
-            loop {
-                if let Err(status) = member.answer().await {
-                    return status;
-                }
-            }
-        });
-        assert_eq!(commits.await.code(), Code::Unauthenticated);
-        assert_eq!(ending(member.frames).await.code(), Code::Unauthenticated);
+    for streams in streams {
+        streams.ended().await;
     }
     // bound: 5 s
     assert!(revoked.elapsed() < BOUND, "{:?}", revoked.elapsed());
-    // What the client still sends goes nowhere.
-    for send in publishes {
-        let _ = send.send(publish_request("after")).await;
-    }
     let mut free = Clients::new(&there, &other).await;
     within("partitions that are free", async {
         // poll: the sessions tell the database that they have left.
@@ -108,17 +116,15 @@ async fn a_revoked_key_loses_its_open_streams_at_every_broker() {
     })
     .await;
     assert_eq!(free.publish("orders", 0, &["the last"]).await, 2, "nothing was appended since the revocation");
-    for mut reading in others {
-        within("the other key's streams", async {
-            loop {
-                let frame = reading.message().await.expect("it goes on").expect("it goes on").frame;
-                if matches!(frame, Some(Frame::Batch(batch)) if batch.head.base_offset == 2) {
-                    break;
-                }
+    within("the other key's stream", async {
+        loop {
+            let frame = spared.message().await.expect("it goes on").expect("it goes on").frame;
+            if matches!(frame, Some(Frame::Batch(batch)) if batch.head.base_offset == 2) {
+                break;
             }
-        })
-        .await;
-    }
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

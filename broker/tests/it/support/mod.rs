@@ -7,6 +7,7 @@ use eventflow_broker::config::Config;
 use eventflow_broker::domain::access::Grants;
 use eventflow_broker::identity::{ApiKey, Environment, install_key};
 use eventflow_broker::runtime::app::App;
+use eventflow_proto::v1::api_key_service_client::ApiKeyServiceClient;
 use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClient;
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
@@ -89,6 +90,7 @@ pub struct Clients {
     pub log: LogServiceClient<Door>,
     pub streams: StreamServiceClient<Door>,
     pub groups: ConsumerGroupServiceClient<Door>,
+    pub keys: ApiKeyServiceClient<Door>,
 }
 
 impl Clients {
@@ -106,7 +108,8 @@ impl Clients {
                 .max_decoding_message_size(limit),
             log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone()).max_decoding_message_size(limit),
             streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
-            groups: ConsumerGroupServiceClient::with_interceptor(channel, with_key),
+            groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            keys: ApiKeyServiceClient::with_interceptor(channel, with_key),
         }
     }
 

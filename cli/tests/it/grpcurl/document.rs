@@ -25,7 +25,7 @@ impl Command {
     }
 }
 
-/// All grpcurl commands in their order; `$EVENTFLOW_API_KEY` is replaced as a shell would.
+/// All grpcurl commands in their order; `$EVENTFLOW_API_KEY` is replaced as a shell would. `$KEY_ID` stays.
 pub fn commands(page: &str, api_key: &str) -> Vec<Command> {
     let mut commands: Vec<Command> = Vec::new();
     for (kind, block) in blocks(page) {
@@ -77,7 +77,8 @@ fn words(line: &str, api_key: &str) -> Vec<String> {
             word = word.replace("$EVENTFLOW_API_KEY", api_key);
         }
     }
-    assert!(quote.is_none() && !word.contains('$'), "not understood: `{line}`");
+    let unknown = words.iter().chain([&word]).any(|word| word.replace("$KEY_ID", "").contains('$'));
+    assert!(quote.is_none() && !unknown, "not understood: `{line}`");
     words.push(word);
     words.retain(|word| !word.is_empty());
     words

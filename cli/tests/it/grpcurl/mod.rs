@@ -27,10 +27,15 @@ async fn every_command_of_the_page_answers_what_the_page_shows() {
     let dev = Dev::start(&home).await;
     let server = Server::connect(&dev.listen).await;
     let pool = server.descriptors(Version::V1).await;
-    let mut failures = String::new();
-    for command in document::commands(PAGE, &api_key(&home)) {
-        if let Err(failure) = run(&server, &pool, &command).await {
-            failures += &format!("`{}`\n{failure}\n\n", command.line);
+    let (mut failures, mut key_id) = (String::new(), String::new());
+    for mut command in document::commands(PAGE, &api_key(&home)) {
+        if let Verb::Call { data, .. } = &mut command.verb {
+            *data = data.replace("$KEY_ID", &key_id);
+        }
+        match run(&server, &pool, &command).await {
+            // The page says that `$KEY_ID` is the id of the key that was made last.
+            Ok(answer) => key_id = answer["apiKey"]["id"].as_str().map_or(key_id, str::to_owned),
+            Err(failure) => failures += &format!("`{}`\n{failure}\n\n", command.line),
         }
     }
     assert!(failures.is_empty(), "{failures}");
@@ -92,17 +97,18 @@ fn api_key(home: &Home) -> String {
     line.trim_matches('\'').to_owned()
 }
 
-async fn run(server: &Server, pool: &DescriptorPool, command: &Command) -> Result<(), String> {
+/// The last answer, where the command calls a method.
+async fn run(server: &Server, pool: &DescriptorPool, command: &Command) -> Result<Value, String> {
     match &command.verb {
         Verb::List => {
             let services = server.services(Version::V1).await;
             let same = command.shown.lines().eq(services.iter().map(String::as_str));
-            if same { Ok(()) } else { Err(format!("lists {services:#?}")) }
+            if same { Ok(Value::Null) } else { Err(format!("lists {services:#?}")) }
         }
         Verb::Describe(name) => {
             let message = pool.get_message_by_name(name).ok_or_else(|| format!("there is no `{name}`"))?;
             let commented = has_comments(message.parent_file().file_descriptor_proto());
-            if commented { Ok(()) } else { Err("its comments are missing".to_owned()) }
+            if commented { Ok(Value::Null) } else { Err("its comments are missing".to_owned()) }
         }
         Verb::Call { method: name, data, headers } => {
             // What is not JSON is no answer, and the failure tells the right one.
@@ -120,7 +126,7 @@ async fn call(
     headers: &[(String, String)],
     data: &str,
     shown: &Value,
-) -> Result<(), String> {
+) -> Result<Value, String> {
     let failed = |status: Status| format!("failed with {:?}: {}", status.code(), status.message());
     let mut answers = server.call(method, headers, data).await.map_err(failed)?;
     let mut seen = String::new();
@@ -128,8 +134,8 @@ async fn call(
         let difference = shown::difference(shown, &answer);
         seen += &format!("{answer:#}\n{}\n", difference.as_deref().unwrap_or_default());
         match difference {
-            None if method.is_server_streaming() => return Ok(()),
-            None => return answers.next().await.map(|_| ()).map_err(failed),
+            None if method.is_server_streaming() => return Ok(answer),
+            None => return answers.next().await.map(|_| answer).map_err(failed),
             // One of its later messages may be the one that is shown.
             Some(_) if seen.lines().count() < SEEN_LINES_MAX => {}
             Some(_) => break,

@@ -3,11 +3,10 @@
 //! The request id, the change and the answer are one transaction: either all of them are there, or none. Duplicates at the same
 //! time wait for the first, and get its answer; after its failure the next one is the first.
 
-use crate::catalogue::Catalogue;
 use crate::domain::ids::OrganizationId;
 use crate::domain::{Applied, Error, Reason, Result};
-use crate::store::Tenant;
 use crate::store::admin_requests::{self, AdminRequest, Claim};
+use crate::store::{Store, Tenant};
 use uuid::Uuid;
 
 /// A request that carries its id, if it has one, and knows how its answer is kept.
@@ -43,14 +42,9 @@ impl<T> Answer<T> {
     }
 }
 
-impl Catalogue {
+impl Store {
     /// Carries `work` out in one transaction of the organization, unless its request id was answered before.
-    pub(super) async fn change<T, F, Work>(
-        &self,
-        organization: OrganizationId,
-        once: &Once<T>,
-        work: F,
-    ) -> Result<Answer<T>>
+    pub async fn change<T, F, Work>(&self, organization: OrganizationId, once: &Once<T>, work: F) -> Result<Answer<T>>
     where
         F: Fn(Tenant) -> Work,
         Work: Future<Output = Result<T>>,
@@ -70,7 +64,7 @@ impl Catalogue {
                 }
             }
         };
-        self.0.store.tenant(organization, change).await
+        self.tenant(organization, change).await
     }
 }
 
