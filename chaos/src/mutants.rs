@@ -210,7 +210,7 @@ pub const MUTANTS: &[Mutant] = &[
         statements: "",
         patched: true,
         settings: &[],
-        faults: &[Kind::MemberStorm, Kind::Seek],
+        faults: &[Kind::Seek],
         caught_by: &["L1", "L2"],
     },
     Mutant {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventflow::Position;
 use eventflow::streams::Purge as Below;
+use eventflow::{Client, Position};
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
@@ -83,12 +83,25 @@ async fn suppress(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     Ok(format!("{ended} listeners ended").into())
 }
 
-/// Moves a group whose leases are seen back to an offset that it has done.
+/// Moves a group whose leases are seen back, several times in a row: what is on its way to a member is void each time.
 async fn seek(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     let g = if rng.random_bool(0.5) { 0u16 } else { 2 };
+    let stream = world.setup.groups[usize::from(g)].stream;
+    let k = Key(stream, rng.random_range(0..world.setup.streams[usize::from(stream)].partitions));
+    let client = world.client(rng.random_range(0..8), stream).map_err(|error| error.to_string())?;
+    let times = rng.random_range(1..6);
+    let mut moved = Vec::new();
+    for _ in 0..times {
+        moved.push(move_back(world, &client, g, k, rng).await?);
+        sleep(Duration::from_millis(rng.random_range(20..200))).await;
+    }
+    client.close().await;
+    Ok(format!("group {g} {k:?} to {}", moved.join(", ")).into())
+}
+
+/// Moves it once, to an offset that it has done.
+async fn move_back(world: &World, client: &Client, g: u16, k: Key, rng: &mut StdRng) -> Result<String, String> {
     let group = &world.setup.groups[usize::from(g)];
-    let k = Key(group.stream, rng.random_range(0..world.setup.streams[usize::from(group.stream)].partitions));
-    let client = world.client(rng.random_range(0..8), group.stream).map_err(|error| error.to_string())?;
     let lag = client.groups().lag(&group.name).await.map_err(|error| error.to_string())?;
     let stand =
         lag.partitions.iter().find(|partition| partition.partition == u32::from(k.1)).ok_or("no such partition")?;
@@ -106,8 +119,7 @@ async fn seek(world: &Arc<World>, rng: &mut StdRng) -> Injected {
     };
     let to = to.max(stand.floor);
     world.recorder.write(&Record::Seek(Seek { g, k, t0, t1: world.now(), outcome, to, from }));
-    client.close().await;
-    Ok(format!("group {g} {k:?} to {to}: {outcome:?}").into())
+    Ok(format!("{to}: {outcome:?}"))
 }
 
 /// Raises a floor to where every group of the stream has come.
