@@ -35,6 +35,7 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
             totals.faults.contains_key("disk full") && !has(was_refused_for_room),
             "the disk was full, and nobody was refused for it".to_owned(),
         ),
+        (has(forgot_nothing), "power was cut, and not one write was forgotten".to_owned()),
         (
             !has(|record| matches!(record, Record::Range(range) if range.outcome == Outcome::Ok)),
             "nothing was read back by a broker".to_owned(),
@@ -46,6 +47,11 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
 /// A session that was told that it is over.
 fn was_fenced(record: &Record) -> bool {
     matches!(record, Record::Ended(ended) if matches!(ended.reason.as_str(), "MEMBER_FENCED" | "SESSION_EXPIRED"))
+}
+
+/// Between two flushes there is always something.
+fn forgot_nothing(record: &Record) -> bool {
+    matches!(record, Record::Fault(fault) if fault.kind == "power lost" && fault.target.starts_with("0 writes"))
 }
 
 fn was_refused_for_room(record: &Record) -> bool {

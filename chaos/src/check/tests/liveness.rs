@@ -90,6 +90,12 @@ fn a_run_that_tried_nothing_is_void() {
     void(|records| each!(records, Setup, |setup| setup.fencing_wanted = true));
     void(|records| records.retain(|record| !matches!(record, Record::Phase(phase) if phase.name == Step::Drained)));
     assert_eq!(check(&[]).verdict(), Verdict::Void);
+    // A fault that hit nothing: no write to forget, no room that anybody missed, no standby that was behind.
+    void(|records| {
+        each!(records, Fault, |fault| (fault.kind, fault.target) = ("power lost".into(), "0 writes forgotten".into()))
+    });
+    void(|records| each!(records, Fault, |fault| fault.kind = "disk full".into()));
+    void(|records| each!(records, Setup, |setup| setup.loss_allowed = true));
     let fenced = changed(|records| {
         each!(records, Setup, |setup| setup.fencing_wanted = true);
         let Record::Commit(late) = commit(1, 1, HALF, 325_000) else { unreachable!() };
