@@ -34,6 +34,7 @@ pub(crate) fn is_transient(error: &Error) -> bool {
         reason::CERTIFICATE_NOT_TRUSTED,
         reason::CERTIFICATE_FOR_ANOTHER_HOST,
         reason::CERTIFICATE_EXPIRED,
+        reason::CLIENT_CERTIFICATE_REFUSED,
     ];
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Aborted) && !final_reasons.contains(&error.reason())
 }

@@ -42,6 +42,8 @@ pub mod reason {
     pub const CERTIFICATE_FOR_ANOTHER_HOST: &str = "CERTIFICATE_FOR_ANOTHER_HOST";
     /// The server's certificate has expired, or is not valid yet.
     pub const CERTIFICATE_EXPIRED: &str = "CERTIFICATE_EXPIRED";
+    /// The broker wants a certificate of the client's, or another one: use `client_certificate_pem`.
+    pub const CLIENT_CERTIFICATE_REFUSED: &str = "CLIENT_CERTIFICATE_REFUSED";
     /// The TLS handshake failed for another reason.
     pub const TLS_FAILED: &str = "TLS_FAILED";
     /// The call took longer than its timeout, or an event longer than its delivery timeout.

@@ -11,6 +11,10 @@ use crate::{
 pub const URL_VARIABLE: &str = "EVENTFLOW_URL";
 /// Environment variable with the API key.
 pub const API_KEY_VARIABLE: &str = "EVENTFLOW_API_KEY";
+/// Environment variable with the PEM file of the client's own certificate.
+pub const CLIENT_CERTIFICATE_VARIABLE: &str = "EVENTFLOW_CLIENT_CERTIFICATE_FILE";
+/// Environment variable with the PEM file of its key.
+pub const CLIENT_KEY_VARIABLE: &str = "EVENTFLOW_CLIENT_KEY_FILE";
 
 /// In which order the hosts of a connection string are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -28,6 +32,8 @@ pub struct ClientOptions {
     pub(crate) target: ConnectionString,
     pub(crate) api_key: Option<String>,
     pub(crate) ca_certificate_pem: Option<Vec<u8>>,
+    /// Certificate chain and key.
+    pub(crate) client_certificate_pem: Option<(Vec<u8>, Vec<u8>)>,
     pub(crate) host_order: HostOrder,
     pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Duration,
@@ -47,6 +53,7 @@ impl ClientOptions {
             api_key: target.api_key().map(str::to_owned),
             target,
             ca_certificate_pem: None,
+            client_certificate_pem: None,
             host_order: HostOrder::default(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
@@ -56,14 +63,14 @@ impl ClientOptions {
         })
     }
 
-    /// Options from `EVENTFLOW_URL` (default `eventflow://localhost:50051`) and `EVENTFLOW_API_KEY`. The only place where
-    /// the client reads the environment.
+    /// Options from `EVENTFLOW_URL` (default `eventflow://localhost:50051`), `EVENTFLOW_API_KEY`, and
+    /// `EVENTFLOW_CLIENT_CERTIFICATE_FILE` with `EVENTFLOW_CLIENT_KEY_FILE`. Nothing else of the environment is read.
     ///
     /// # Errors
     /// `INVALID_OPTIONS` when a variable is malformed.
     pub fn from_env() -> Result<Self> {
         let url = environment(URL_VARIABLE)?;
-        Self::new(url.as_deref().unwrap_or("eventflow://localhost"))?.api_key_from_env()
+        Self::new(url.as_deref().unwrap_or("eventflow://localhost"))?.api_key_from_env()?.client_certificate_from_env()
     }
 
     /// Takes the API key from `EVENTFLOW_API_KEY` when that is set.
@@ -94,6 +101,28 @@ impl ClientOptions {
     pub fn ca_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca_certificate_pem = Some(pem.into());
         self
+    }
+
+    /// The client's own certificate (with its chain) and key in PEM form, for brokers with `server.tls_client_ca_file`.
+    #[must_use]
+    pub fn client_certificate_pem(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.client_certificate_pem = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Takes the client's certificate from the PEM files that `EVENTFLOW_CLIENT_CERTIFICATE_FILE` and
+    /// `EVENTFLOW_CLIENT_KEY_FILE` name, when both are set.
+    ///
+    /// # Errors
+    /// `INVALID_OPTIONS` when only one of them is set, or a file cannot be read.
+    pub fn client_certificate_from_env(self) -> Result<Self> {
+        match (environment(CLIENT_CERTIFICATE_VARIABLE)?, environment(CLIENT_KEY_VARIABLE)?) {
+            (Some(certificate), Some(key)) => Ok(self.client_certificate_pem(pem_file(&certificate)?, pem_file(&key)?)),
+            (None, None) => Ok(self),
+            _ => Err(Error::invalid_options(format!(
+                "`{CLIENT_CERTIFICATE_VARIABLE}` and `{CLIENT_KEY_VARIABLE}` go together: set both or neither"
+            ))),
+        }
     }
 
     /// In which order hosts are tried. Default: shuffled.
@@ -130,6 +159,10 @@ impl ClientOptions {
         self.application = name.into();
         self
     }
+}
+
+fn pem_file(path: &str) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::invalid_options(format!("`{path}` cannot be read: {error}")))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one function of the client that reads the environment")]

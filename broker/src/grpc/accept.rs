@@ -7,6 +7,7 @@
 use super::{
     layers::{Door, Peer},
     preface::{self, Preface, Prefixed},
+    tls::Tls,
 };
 use crate::{
     config,
@@ -27,7 +28,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{either::Either, sync::CancellationToken};
+
+/// A connection in plaintext, or under TLS.
+type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Connections that have not yet said what they speak.
 const HALF_OPEN_MAX: usize = 512;
@@ -64,11 +69,14 @@ pub struct Options {
     /// `None` is no age.
     pub age: Option<Duration>,
     pub age_grace: Duration,
+    /// `None` is plaintext.
+    pub tls: Option<Tls>,
 }
 
-impl From<&config::Server> for Options {
-    fn from(server: &config::Server) -> Self {
+impl Options {
+    pub fn new(server: &config::Server, tls: Option<Tls>) -> Self {
         Self {
+            tls,
             max_connections: server.max_connections,
             handshake_timeout: server.handshake_timeout,
             age: server.connection_age,
@@ -171,31 +179,51 @@ impl Acceptor {
         });
     }
 
-    async fn serve(&self, mut stream: TcpStream, address: SocketAddr, half_open: OwnedSemaphorePermit) -> Result<()> {
+    async fn serve(&self, stream: TcpStream, address: SocketAddr, half_open: OwnedSemaphorePermit) -> Result<()> {
         // A small answer should not wait for a larger one.
         stream.set_nodelay(true).map_err(Error::internal)?;
-        let first = tokio::select! {
-            preface = timeout(self.options.handshake_timeout, preface::read(&mut stream)) => match preface {
-                Ok(Ok(Preface::Http(first))) => first,
-                Ok(Ok(Preface::Tls)) => {
-                    metrics::get().rejected_tls.increment(1);
-                    tracing::debug!(peer = %address, "TLS against the plaintext port");
-                    return Ok(());
-                }
-                Ok(Ok(Preface::Closed) | Err(_)) => return Ok(()),
-                Err(_) => {
-                    metrics::get().rejected_timeout.increment(1);
-                    return Ok(());
-                }
-            },
+        let greeted = tokio::select! {
+            greeted = timeout(self.options.handshake_timeout, self.greet(stream, address)) => greeted,
             () = self.closing.cancelled() => return Ok(()),
         };
         drop(half_open);
-        self.talk(Prefixed::new(first, stream), address).await
+        match greeted {
+            Ok(Some(stream)) => self.talk(stream, address).await,
+            Ok(None) => Ok(()),
+            Err(_) => {
+                metrics::get().rejected_timeout.increment(1);
+                Ok(())
+            }
+        }
+    }
+
+    /// The TLS handshake where TLS is spoken, and the first bytes. `None`: this is no peer for us.
+    async fn greet(&self, stream: TcpStream, address: SocketAddr) -> Option<Prefixed<Transport>> {
+        let mut stream = match &self.options.tls {
+            None => Either::Left(stream),
+            // Plaintext is answered with an alert, which tells the peer what is spoken here.
+            Some(tls) => match TlsAcceptor::from(tls.current()).accept(stream).await {
+                Ok(stream) => Either::Right(Box::new(stream)),
+                Err(error) => {
+                    metrics::get().rejected_tls.increment(1);
+                    tracing::debug!(peer = %address, %error, "a TLS handshake failed");
+                    return None;
+                }
+            },
+        };
+        match preface::read(&mut stream).await {
+            Ok(Preface::Http(first)) => Some(Prefixed::new(first, stream)),
+            Ok(Preface::Tls) => {
+                metrics::get().rejected_tls.increment(1);
+                tracing::debug!(peer = %address, "TLS against the plaintext port");
+                None
+            }
+            Ok(Preface::Closed) | Err(_) => None,
+        }
     }
 
     /// HTTP until the peer goes, or is told to.
-    async fn talk(&self, stream: Prefixed<TcpStream>, address: SocketAddr) -> Result<()> {
+    async fn talk(&self, stream: Prefixed<Transport>, address: SocketAddr) -> Result<()> {
         let peer = Peer::new(address);
         let service = service_fn(|request: Request<Incoming>| {
             let answer = self.door.clone().answer(request, peer.clone());

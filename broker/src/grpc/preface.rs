@@ -1,7 +1,7 @@
 //! The first bytes of a connection: what does the peer speak?
 //!
 //! They are read before hyper sees the connection, so that one who never says anything, or says TLS to a plaintext port, costs
-//! a timer and nothing else. TLS, when it comes, is accepted here, under the same timeout.
+//! a timer and nothing else. Where the port speaks TLS they are read behind its handshake, under the same timeout.
 
 use std::{
     io,

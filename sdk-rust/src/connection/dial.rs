@@ -7,20 +7,21 @@ use std::{
     time::Duration,
 };
 
+use eventflow_proto::v1::GetLimitsRequest;
 use hyper_util::rt::TokioIo;
 use rand::seq::SliceRandom;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::{
-    faults::{closed, handshake_failed, innermost, mismatch, not_found, refused, timed_out},
+    faults::{closed, closed_after_handshake, handshake_failed, innermost, mismatch, not_found, refused, timed_out},
     sniff::{Heard, Sniffed},
     transport::Transport,
 };
 use crate::{
     connection_string::Host,
-    error::{Error, Result},
+    error::{Error, Result, reason},
     options::ClientOptions,
 };
 
@@ -37,7 +38,14 @@ pub(super) async fn dial(host: &Host, options: &ClientOptions) -> Result<Transpo
     for address in addresses {
         let attempt = connect(host, address, options);
         match timeout(options.connect_timeout, attempt).await.unwrap_or_else(|_| Err(timed_out(host))) {
-            Ok(channel) => return Transport::new(channel, options),
+            Ok(channel) => {
+                let transport = Transport::new(channel, options)?;
+                let confirmed = timeout(options.connect_timeout, confirmed(host, &transport, options));
+                match confirmed.await.unwrap_or_else(|_| Err(timed_out(host))) {
+                    Ok(()) => return Ok(transport),
+                    Err(error) => first_error.get_or_insert(error),
+                };
+            }
             Err(error) => {
                 first_error.get_or_insert(error);
             }
@@ -72,6 +80,19 @@ async fn connect(host: &Host, address: SocketAddr, options: &ClientOptions) -> R
     };
     greeted(host, options, heard).await?;
     Ok(channel)
+}
+
+/// Under TLS 1.3 a server refuses the client's certificate after the client has finished its handshake: only an answer to a call
+/// tells. Any answer will do.
+async fn confirmed(host: &Host, transport: &Transport, options: &ClientOptions) -> Result<()> {
+    if !options.target.tls() {
+        return Ok(());
+    }
+    match transport.streams().get_limits(GetLimitsRequest {}).await.map_err(Error::from) {
+        Err(error) if error.reason() == reason::CLIENT_CERTIFICATE_REFUSED => Err(error),
+        Err(error) if error.reason() == reason::CONNECTION_LOST => Err(closed_after_handshake(host).with_source(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Waits for the server's first byte and checks that it fits.
@@ -109,6 +130,9 @@ fn endpoint(host: &Host, options: &ClientOptions) -> Result<Endpoint> {
             return Err(Error::invalid_options("`ca_certificate_pem` holds no certificate in PEM form"));
         }
         tls = tls.ca_certificate(Certificate::from_pem(pem));
+    }
+    if let Some((certificate, key)) = &options.client_certificate_pem {
+        tls = tls.identity(Identity::from_pem(certificate, key));
     }
     endpoint.tls_config(tls).map_err(bad)
 }

@@ -31,6 +31,15 @@ pub(super) fn closed(host: &Host) -> Error {
     Error::new(ErrorKind::Unavailable, reason::CONNECTION_LOST, message)
 }
 
+/// Perhaps the alert that said why was lost with the connection; perhaps the broker was just stopped.
+pub(super) fn closed_after_handshake(host: &Host) -> Error {
+    let message = format!(
+        "`{host}` closed the connection right after the TLS handshake; if it wants a certificate of the client's, give one with the \
+         option `client_certificate_pem`"
+    );
+    Error::new(ErrorKind::Unavailable, reason::CONNECTION_LOST, message)
+}
+
 pub(super) fn mismatch(host: &Host, heard: Heard, tls: bool) -> Option<Error> {
     let (reason, message) = match (heard, tls) {
         (Heard::Http2 | Heard::SomethingElse, true) => (

@@ -54,6 +54,16 @@ fn reason_of_code(code: Code) -> String {
 
 /// A status that no broker wrote: the connection broke, or what listens there is something else.
 fn lost(status: Status) -> Error {
+    // Under TLS 1.3 a client learns only after its handshake that its certificate was missing or refused.
+    if let Some(alert) = certificate_alert(&status) {
+        let message = format!(
+            "the broker refuses this client's certificate ({alert}); give one of the authority that it trusts with the option \
+             `client_certificate_pem`, or in EVENTFLOW_CLIENT_CERTIFICATE_FILE and EVENTFLOW_CLIENT_KEY_FILE"
+        );
+        return Error::new(ErrorKind::Unavailable, reason::CLIENT_CERTIFICATE_REFUSED, message)
+            .with_applied(Applied::No)
+            .with_source(status);
+    }
     Error::new(
         ErrorKind::Unavailable,
         reason::CONNECTION_LOST,
@@ -61,6 +71,24 @@ fn lost(status: Status) -> Error {
     )
     .with_applied(Applied::Unknown)
     .with_source(status)
+}
+
+/// What the server's alert said of the client's certificate, when that ended the connection. HTTP/2 keeps of such an error only its
+/// text, which is rustls's.
+fn certificate_alert(status: &Status) -> Option<String> {
+    const ALERTS: [&str; 8] = [
+        "CertificateRequired",
+        "BadCertificate",
+        "UnsupportedCertificate",
+        "CertificateRevoked",
+        "CertificateExpired",
+        "CertificateUnknown",
+        "UnknownCA",
+        "AccessDenied",
+    ];
+    let text = innermost(status);
+    let alert = text.strip_prefix("received fatal alert: ")?;
+    ALERTS.contains(&alert).then(|| alert.to_owned())
 }
 
 fn innermost(status: &Status) -> String {
