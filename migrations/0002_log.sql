@@ -108,6 +108,11 @@ create table producer_run (
     primary key (partition_id, producer_id, epoch, first_sequence)
 );
 
+-- Retention gives space back only when vacuum has passed, so vacuum of these tables does not pause for the server's cost limit.
+-- (Measured with it: a log that kept 128 MiB grew by 1.8 GB a minute at 400,000 events a second.)
+alter table event_batch set (autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_cost_delay = 0);
+alter table producer_run set (autovacuum_vacuum_cost_delay = 0);
+
 -- Which life of the database this is. `timeline` is that of the WAL position.
 create table log_state (
     singleton boolean primary key default true constraint log_state_is_one_row check (singleton),

@@ -8,6 +8,7 @@
 //! - [`groups`]: membership, leases, assignment, fencing.
 //! - [`delivery`]: one session a subscriber; reading the log; committing progress.
 //! - [`jobs`]: what happens without being asked: sweeping, retention, pruning.
+//! - [`limits`]: quotas and rates of organizations and credentials.
 //! - [`store`]: the only room with SQL.
 //! - [`domain`]: pure values and decisions, used by all of them.
 //! - [`config`], [`telemetry`], [`runtime`]: how the rooms are furnished, watched, opened and closed.
@@ -23,6 +24,7 @@ pub mod grpc;
 pub mod http;
 pub mod identity;
 pub mod jobs;
+pub mod limits;
 pub mod publish;
 pub mod runtime;
 pub mod store;

@@ -2,6 +2,7 @@
 
 use crate::catalogue::{
     Answer, Catalogue, Once, Page,
+    room::More,
     streams::{Deletion, existing},
 };
 use crate::domain::Result;
@@ -37,6 +38,7 @@ impl Catalogue {
             let stream = stream.ok_or_else(|| stream_not_found(new.stream.as_str()))?;
             let made = consumer_groups::create(&tenant, stream, new).await?;
             made.ok_or_else(|| group_exists(&new.name))?;
+            self.room_for(&tenant, More { groups: 1, ..More::default() }).await?;
             find(&tenant, granted, &new.name).await
         });
         self.announced(answer.await?)

@@ -10,6 +10,7 @@ mod cache;
 mod changed;
 mod groups;
 mod purge;
+mod room;
 mod seek;
 mod streams;
 
@@ -26,12 +27,14 @@ pub use crate::store::once::{Answer, Once};
 use crate::domain::group::ConsumerGroup;
 use crate::domain::ids::{GroupName, OrganizationId, StreamId, StreamName};
 use crate::domain::page::PageKey;
+use crate::domain::quota::Quotas;
 use crate::domain::stream::{Stream, stream_not_found};
 use crate::domain::stream_settings::NewStream;
 use crate::domain::{Error, Reason, Result};
 use crate::identity::{Granted, Permission, Publish};
 use crate::store::{Store, streams as stored};
 use cache::StreamCache;
+use room::More;
 use std::{sync::Arc, time::Duration};
 
 /// How long a stream may be out of date.
@@ -46,12 +49,15 @@ struct Rooms {
     store: Store,
     streams: StreamCache,
     changed: Changed,
+    /// What an organization may have unless an operator says otherwise.
+    quotas: Quotas,
 }
 
 impl Catalogue {
-    pub fn new(store: Store, changed: Changed) -> Self {
+    /// `quotas` hold for organizations for which an operator has set no others.
+    pub fn new(store: Store, changed: Changed, quotas: Quotas) -> Self {
         let streams = StreamCache::new(STREAM_LIFETIME, STREAMS_CACHED);
-        Self(Arc::new(Rooms { store, streams, changed }))
+        Self(Arc::new(Rooms { store, streams, changed, quotas }))
     }
 
     /// The stream of that name, at most a few seconds old.
@@ -101,7 +107,13 @@ impl Catalogue {
         let organization = granted.organization();
         let new = NewStream::plain(name.clone());
         let new = &new;
-        let create = |tenant| async move { stored::create(&tenant, new).await };
+        let create = |tenant| async move {
+            if stored::create(&tenant, new).await?.is_some() {
+                let more = More { streams: 1, partitions: new.partitions.into(), ..More::default() };
+                self.room_for(&tenant, more).await?;
+            }
+            Ok(())
+        };
         self.0.store.tenant(organization, create).await?;
         self.invalidate(organization, name);
         self.cached(organization, name).await

@@ -1,6 +1,6 @@
 //! Streams: made, listed, changed, deleted.
 
-use crate::catalogue::{Answer, Catalogue, Once, Page};
+use crate::catalogue::{Answer, Catalogue, Once, Page, room::More};
 use crate::domain::Result;
 use crate::domain::ids::{GroupId, StreamName};
 use crate::domain::page::{List, page_size};
@@ -45,6 +45,8 @@ impl Catalogue {
         let answer = self.0.store.change(organization, once, |tenant| async move {
             let made = streams::create(&tenant, new).await?;
             made.ok_or_else(|| stream_exists(&new.name))?;
+            let more = More { streams: 1, partitions: new.partitions.into(), ..More::default() };
+            self.room_for(&tenant, more).await?;
             existing(&tenant, granted, &new.name).await
         });
         let answer = answer.await?;
@@ -141,6 +143,8 @@ impl Catalogue {
                 return Err(key_remap_not_allowed(name));
             }
             streams::add_partitions(&tenant, stream.id, present, wanted).await?;
+            let more = More { partitions: u64::from(wanted - present), ..More::default() };
+            self.room_for(&tenant, more).await?;
             existing(&tenant, granted, name).await
         });
         let answer = answer.await?;

@@ -12,6 +12,7 @@ mod error;
 mod groups;
 mod http;
 mod jobs;
+mod limits;
 mod log;
 mod publish;
 mod reader;
@@ -27,9 +28,10 @@ pub use self::{
     groups::Groups,
     http::Http,
     jobs::Jobs,
+    limits::Limits,
     log::{Log, LogFormat},
     publish::Publish,
-    server::{Reflection, Server},
+    server::{Reflection, Server, TlsFiles},
     shutdown::Shutdown,
 };
 
@@ -51,6 +53,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub groups: Groups,
     pub jobs: Jobs,
+    pub limits: Limits,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -86,6 +89,7 @@ impl Config {
             delivery: Delivery::read(&mut reader),
             groups: Groups::read(&mut reader),
             jobs: Jobs::read(&mut reader),
+            limits: Limits::read(&mut reader),
             shutdown: Shutdown::read(&mut reader),
             log: Log::read(&mut reader),
         };

@@ -1,7 +1,17 @@
 //! `[server]`: the gRPC port.
 
 use super::reader::Reader;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// PEM files of a port that speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// The authorities of the certificates that clients must show. `None`: they need none.
+    pub client_ca: Option<PathBuf>,
+}
 
 /// Who may ask for descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +34,8 @@ pub struct Server {
     /// Age after which a connection is asked to go. `None` is never.
     pub connection_age: Option<Duration>,
     pub reflection: Reflection,
+    /// `None` is plaintext.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Server {
@@ -43,7 +55,29 @@ impl Server {
             &[("key", Reflection::Key), ("open", Reflection::Open), ("off", Reflection::Off)],
         );
         let connection_age = (!age.is_zero()).then_some(age);
-        Self { listen, advertise, max_connections, handshake_timeout, connection_age, reflection }
+        let tls = tls_files(reader);
+        Self { listen, advertise, max_connections, handshake_timeout, connection_age, reflection, tls }
+    }
+}
+
+fn tls_files(reader: &mut Reader) -> Option<TlsFiles> {
+    let mut file = |key| Some(reader.text(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (certificate, key) = (file("server.tls_certificate_file"), file("server.tls_key_file"));
+    let client_ca = file("server.tls_client_ca_file");
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, client_ca }),
+        (None, None) => {
+            if let Some(ca) = client_ca {
+                let (shown, needs) = (format!("`{}`", ca.display()), "needs `server.tls_certificate_file` as well");
+                reader.refuse("server.tls_client_ca_file", shown, needs);
+            }
+            None
+        }
+        (certificate, _) => {
+            let missing = if certificate.is_some() { "server.tls_key_file" } else { "server.tls_certificate_file" };
+            reader.refuse(missing, "``", "is missing: TLS needs a certificate and its key");
+            None
+        }
     }
 }
 

@@ -71,3 +71,18 @@ fn the_database_url_never_shows() {
     let config = Config::from_overrides(&[("database.url", "postgres://u:hunter2@db/e")]).expect("valid");
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn tls_needs_a_certificate_and_its_key() {
+    let mistakes = |overrides: &[(&str, &str)]| {
+        let mut all = vec![("database.url", "postgres://a/b")];
+        all.extend_from_slice(overrides);
+        Config::from_overrides(&all).expect_err("a mistake").to_string()
+    };
+    let (certificate, key) = ("server.tls_certificate_file", "server.tls_key_file");
+    assert!(mistakes(&[(certificate, "a.pem")]).contains("`server.tls_key_file` = `` is missing"));
+    assert!(mistakes(&[(key, "a.key")]).contains("`server.tls_certificate_file` = `` is missing"));
+    assert!(mistakes(&[("server.tls_client_ca_file", "ca.pem")]).contains("needs `server.tls_certificate_file`"));
+    let both = [("database.url", "postgres://a/b"), (certificate, "a.pem"), (key, "a.key")];
+    assert!(Config::from_overrides(&both).expect("a configuration").server.tls.is_some());
+}

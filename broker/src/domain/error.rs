@@ -100,6 +100,8 @@ reasons! {
     PortTaken = "PORT_TAKEN", AlreadyExists, "Another process listens at the broker's address.";
     UnsafeDurability = "UNSAFE_DURABILITY", Unavailable, "Postgres is set up so that acknowledged events could be lost.";
     BrokerDraining = "BROKER_DRAINING", Unavailable, "The broker is shutting down; another one will serve.";
+    RateLimited = "RATE_LIMITED", ResourceExhausted, "A rate of the organization or credential is used up; nothing was applied.";
+    QuotaExceeded = "QUOTA_EXCEEDED", ResourceExhausted, "A quota of the organization or credential is used up; nothing was applied.";
     Overloaded = "OVERLOADED", ResourceExhausted, "The broker sheds load; nothing was applied.";
     OutcomeUnknown = "OUTCOME_UNKNOWN", Unavailable, "The connection to Postgres broke during the write; it may or may not have been applied.";
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, "The call's deadline passed; a write may or may not have been applied.";

@@ -14,6 +14,7 @@ pub mod page;
 pub mod pattern;
 pub mod position;
 pub mod publisher;
+pub mod quota;
 pub mod reports;
 pub mod stream;
 pub mod stream_settings;

@@ -18,6 +18,7 @@ pub mod reflection;
 pub mod servers;
 pub mod status;
 pub mod streams;
+pub mod tls;
 
 use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{

@@ -3,6 +3,7 @@
 
 pub mod lag;
 pub mod prune;
+pub mod quotas;
 pub mod retention;
 pub mod watch;
 

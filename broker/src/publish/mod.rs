@@ -16,10 +16,11 @@ mod split;
 
 use crate::catalogue::Catalogue;
 use crate::domain::event::{Encoder, Event};
-use crate::domain::ids::{PartitionId, StreamName};
+use crate::domain::ids::{OrganizationId, PartitionId, StreamName};
 use crate::domain::stream::Stream;
 use crate::domain::{Applied, Error, Reason, Result};
 use crate::identity::{Granted, Publish};
+use crate::limits::{Limits, Who};
 use crate::publish::chain::Chain;
 use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{Appended, LaneHandle, Reply, RoutedBy, Submission};
@@ -99,6 +100,7 @@ pub struct Publisher {
     room: Arc<Semaphore>,
     room_units: u32,
     durability: DurabilityGate,
+    limits: Limits,
     create_missing_streams: bool,
     /// Where the next request without keys goes.
     keyless: Arc<AtomicU32>,
@@ -111,6 +113,7 @@ impl Publisher {
         lanes: Vec<LaneHandle>,
         in_flight_bytes: usize,
         durability: DurabilityGate,
+        limits: Limits,
         create_missing_streams: bool,
     ) -> Self {
         let room_units = (in_flight_bytes / UNIT).max(1) as u32;
@@ -121,6 +124,7 @@ impl Publisher {
             room,
             room_units,
             durability,
+            limits,
             create_missing_streams,
             keyless: Arc::default(),
         }
@@ -129,8 +133,12 @@ impl Publisher {
     /// Queues a request. Calls of one task keep their order per partition. With a chain, a refusal takes its place in the order
     /// of the publish stream.
     pub async fn publish(&self, granted: &Granted<Publish>, request: Request, chain: Option<&Chain>) -> Result<Queued> {
-        self.durability.check()?;
         let stream = self.stream(granted, &request.stream).await?;
+        if let Err(error) = self.admitted(stream.organization, &request, chain.is_some()).await {
+            let order = Order { producer: request.producer, after_refusal: request.after_refusal, chain };
+            self.refuse_in_order(&stream, &meant(&stream, request.partition), &error, order).await;
+            return Err(error);
+        }
         let _unsettled = match chain {
             Some(chain) if request.partition.is_none() => Some(chain.enter(stream.id, stream.routing_version).await),
             _ => None,
@@ -168,8 +176,7 @@ impl Publisher {
         Ok(pending)
     }
 
-    /// A request of a publish stream was refused before it could become one: what follows it must not overtake it. Without a
-    /// partition every partition of the stream is meant, because nobody knows where its events would have gone.
+    /// A request of a publish stream was refused before it could become one: what follows it must not overtake it.
     pub async fn refuse(
         &self,
         granted: &Granted<Publish>,
@@ -182,12 +189,24 @@ impl Publisher {
         let Ok(name) = StreamName::parse("stream", stream) else { return };
         // No stream, no order to keep.
         let Ok(stream) = self.catalogue.stream(granted, &name).await else { return };
-        let partitions: Vec<PartitionId> = match partition {
-            Some(index) => stream.partitions.get(index as usize).copied().into_iter().collect(),
-            None => stream.partitions.clone(),
-        };
         let order = Order { producer, after_refusal: false, chain: Some(chain) };
-        self.refuse_in_order(&stream, &partitions, error, order).await;
+        self.refuse_in_order(&stream, &meant(&stream, partition), error, order).await;
+    }
+
+    /// Whether anything may be appended now, and by whom this much.
+    async fn admitted(&self, organization: OrganizationId, request: &Request, on_stream: bool) -> Result<()> {
+        self.durability.check()?;
+        if self.limits.rules().are_empty() {
+            return Ok(());
+        }
+        let who = Who { organization, credential: request.publisher.clone() };
+        let (events, bytes) =
+            (request.events.len() as u64, request.events.iter().map(Event::size).sum::<usize>() as u64);
+        match (request.validate_only, on_stream) {
+            (true, _) => Ok(()),
+            (false, true) => self.limits.publish_shaped(&who, events, bytes).await,
+            (false, false) => self.limits.publish(&who, events, bytes),
+        }
     }
 
     async fn stream(&self, granted: &Granted<Publish>, name: &StreamName) -> Result<Arc<Stream>> {
@@ -269,6 +288,15 @@ struct Order<'a> {
     producer: Option<Producer>,
     after_refusal: bool,
     chain: Option<&'a Chain>,
+}
+
+/// The partitions whose order a refused request concerns: the one that it named, otherwise all, because nobody knows where its
+/// events would have gone.
+fn meant(stream: &Stream, partition: Option<u32>) -> Vec<PartitionId> {
+    match partition {
+        Some(index) => stream.partitions.get(index as usize).copied().into_iter().collect(),
+        None => stream.partitions.clone(),
+    }
 }
 
 /// The version by which the partitions were chosen: the client's, or, when the broker chooses, the one that it chooses by. An

@@ -14,9 +14,11 @@ use crate::groups::lease::{BrokerIdentity, Lease};
 use crate::groups::{Groups, Trust};
 use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
+use crate::grpc::tls::{self, Tls};
 use crate::grpc::{Administration, api_keys, consume, consumer_groups, health, log, publish, routes, streams};
 use crate::identity::{ApiKeys, Authenticator, KeySource};
 use crate::jobs::{self, Job};
+use crate::limits::{Limits, Rules};
 use crate::publish::Publisher;
 use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{LaneParts, lane};
@@ -67,6 +69,7 @@ struct Ground {
     tail: Tail,
     groups: Groups,
     catalogue: Catalogue,
+    limits: Limits,
     trust: Trust,
     lags: LagBoard,
 }
@@ -74,6 +77,7 @@ struct Ground {
 impl App {
     /// Opens the database and both ports, and returns when calls are served. Whatever is wrong is a sentence for whoever starts it.
     pub async fn start(config: Config) -> Result<Self> {
+        let tls = config.server.tls.clone().map(tls::open).transpose()?;
         let grpc = accept::bind(config.server.listen)?;
         let http = accept::bind(config.http.listen)?;
         let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
@@ -81,7 +85,11 @@ impl App {
         let publisher = ground.publisher().await;
         let deliveries = ground.deliveries();
         ground.background();
-        ground.serve(grpc, http, publisher.clone(), deliveries).await?;
+        let tls = tls.map(|(tls, reloader)| {
+            ground.tasks.spawn(Kind::Job, reloader.run(ground.tasks.stopping()));
+            tls
+        });
+        ground.serve((grpc, tls), http, publisher.clone(), deliveries).await?;
         ground.readiness.clear(Condition::Starting);
         tracing::info!(grpc = %grpc_address, http = %http_address, database = %ground.store.describe(), "serving");
         let Ground { config, tasks, readiness, farewell, store, groups, .. } = ground;
@@ -177,7 +185,9 @@ impl Ground {
         tasks.spawn(Kind::Lease, lease.run(tasks.stopping()));
         let groups = Groups::new(store.clone());
         let (sender, mut changes) = mpsc::channel(CHANGES);
-        let catalogue = Catalogue::new(store.clone(), Changed::new(sender));
+        let quotas = &config.limits;
+        let limits = Limits::new(Rules::new(quotas.organization.clone(), quotas.credential.clone()));
+        let catalogue = Catalogue::new(store.clone(), Changed::new(sender), quotas.organization.clone());
         let told = groups.clone();
         tasks.spawn(Kind::Job, async move {
             while let Some(group) = changes.recv().await {
@@ -195,6 +205,7 @@ impl Ground {
             gate: DurabilityGate::default(),
             groups,
             catalogue,
+            limits,
             trust,
             lags: LagBoard::default(),
             config,
@@ -214,6 +225,7 @@ impl Ground {
             lanes,
             settings.in_flight_bytes,
             self.gate.clone(),
+            self.limits.clone(),
             settings.create_missing_streams,
         )
     }
@@ -278,6 +290,13 @@ impl Ground {
         tasks.spawn(Kind::Job, jobs::run(Job::Prune, self.store.clone(), PRUNE_INTERVAL, stop.clone()));
         let lag = jobs::lag::Lag::new(self.store.clone(), self.groups.clone(), self.lags.clone());
         tasks.spawn(Kind::Job, lag.run(stop.clone()));
+        let quotas = jobs::quotas::QuotaLoader {
+            store: self.store.clone(),
+            limits: self.limits.clone(),
+            organization: self.config.limits.organization.clone(),
+            credential: self.config.limits.credential.clone(),
+        };
+        tasks.spawn(Kind::Job, quotas.run(stop.clone()));
         let (tail, mut epochs) = (self.tail.clone(), self.epochs.subscribe());
         tasks.spawn(Kind::Job, async move {
             loop {
@@ -296,7 +315,7 @@ impl Ground {
     /// The doors.
     async fn serve(
         &self,
-        grpc: TcpListener,
+        (grpc, tls): (TcpListener, Option<Tls>),
         http: TcpListener,
         publisher: Publisher,
         deliveries: Deliveries,
@@ -324,8 +343,9 @@ impl Ground {
             self.config.server.reflection,
         )?;
         let refusing = self.farewell.refusing.clone();
-        let door = Door::new(routes, authenticator, self.config.server.reflection, CallLimits::default(), refusing)?;
-        let options = accept::Options::from(&self.config.server);
+        let limits = (CallLimits::default(), self.limits.clone());
+        let door = Door::new(routes, authenticator, self.config.server.reflection, limits, refusing)?;
+        let options = accept::Options::new(&self.config.server, tls);
         let closing = self.farewell.closing.clone();
         self.tasks.spawn(Kind::Accept, accept::run(grpc, Arc::new(door), self.tasks.clone(), options, closing));
         self.tasks

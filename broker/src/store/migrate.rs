@@ -19,10 +19,11 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (8, "log_epoch", include_str!("../../../migrations/0008_log_epoch.sql")),
     (9, "rights", include_str!("../../../migrations/0009_rights.sql")),
     (30, "identity", include_str!("../../../migrations/0030_identity.sql")),
+    (40, "quotas", include_str!("../../../migrations/0040_quotas.sql")),
 ];
 
 /// The schema version that this broker needs at least.
-pub const SCHEMA_NEEDED: i32 = 30;
+pub const SCHEMA_NEEDED: i32 = 40;
 /// The generation of this broker, compared with the schema's `oldest_broker`. Raised when a migration drops what older brokers use.
 pub const BROKER_GENERATION: i32 = 1;
 /// The oldest broker generation that may use the schema as these migrations leave it.

@@ -19,6 +19,7 @@ pub mod membership;
 pub mod migrate;
 pub mod once;
 pub mod progress;
+pub mod quotas;
 pub mod retention;
 pub mod shared_secrets;
 pub mod status;

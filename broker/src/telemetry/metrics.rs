@@ -91,7 +91,7 @@ pub struct Metrics {
     pub rejected_half_open: Counter,
     /// Connections closed: nothing understandable came in time.
     pub rejected_timeout: Counter,
-    /// Connections closed: TLS against the plaintext port.
+    /// Connections closed: TLS against a plaintext port, or a TLS handshake that failed.
     pub rejected_tls: Counter,
     /// Connections that could not be accepted, for want of file descriptors for example.
     pub accept_errors: Counter,
@@ -99,6 +99,8 @@ pub struct Metrics {
     pub aged_connections: Counter,
     /// Calls shed because too many ran.
     pub shed_calls: Counter,
+    /// Calls, publishes and streams refused by a quota.
+    pub refused_by_quota: Counter,
     /// Panics, caught.
     pub panics: Counter,
     /// Tasks that ended with a failure.
@@ -240,6 +242,7 @@ impl Metrics {
             accept_errors: count("eventflow_accept_errors_total", Count, "Connections that could not be accepted."),
             aged_connections: count("eventflow_aged_connections_total", Count, "Connections asked to go because of their age."),
             shed_calls: count("eventflow_shed_calls_total", Count, "Calls shed because too many ran."),
+            refused_by_quota: count("eventflow_refused_by_quota_total", Count, "Calls and publishes refused by a quota or rate."),
             panics: count("eventflow_panics_total", Count, "Panics, caught."),
             task_failures: count("eventflow_task_failures_total", Count, "Tasks that ended with a failure."),
         }

@@ -7,7 +7,7 @@ use eventflow_broker::{
 };
 use serde_json::json;
 
-use super::database;
+use super::{database, quota};
 use crate::{
     client::scopes,
     failure::{Failure, Result},
@@ -26,6 +26,11 @@ enum Noun {
     Key {
         #[command(subcommand)]
         verb: KeyVerb,
+    },
+    /// What organizations and credentials may use, beside the defaults of the brokers' `[limits]`
+    Quota {
+        #[command(subcommand)]
+        verb: quota::Verb,
     },
 }
 
@@ -52,7 +57,13 @@ struct CreateKey {
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let Noun::Key { verb: KeyVerb::Create(create) } = arguments.noun;
+    match arguments.noun {
+        Noun::Key { verb: KeyVerb::Create(create) } => create_key(create).await,
+        Noun::Quota { verb } => quota::run(verb).await,
+    }
+}
+
+async fn create_key(create: CreateKey) -> Result<()> {
     if create.organization.trim().is_empty() || create.organization.len() > 128 {
         return Err(Failure::usage("--organization takes a name of 1 to 128 bytes"));
     }

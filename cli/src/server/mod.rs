@@ -5,6 +5,7 @@ pub mod database;
 pub mod dev;
 pub mod doctor;
 pub mod migrate;
+mod quota;
 mod running;
 pub mod serve;
 pub mod status;

@@ -42,7 +42,7 @@ impl Arguments {
     /// A client that connects when it is first used.
     pub fn options(&self) -> Result<ClientOptions> {
         let found = self.find()?;
-        let options = ClientOptions::new(&found.url)?;
+        let options = ClientOptions::new(&found.url)?.client_certificate_from_env()?;
         if options.target().key_in_url() && found.typed {
             note("warning: the API key in the URL can be read by others; use EVENTFLOW_API_KEY or --api-key-file");
         }

@@ -2,7 +2,7 @@
 
 use eventflow_testkit::{Database, Process, Signal, free_ports};
 
-use crate::support::Home;
+use crate::support::{Ended, Home};
 
 #[tokio::test]
 async fn a_database_is_migrated_served_and_looked_at() {
@@ -31,6 +31,7 @@ async fn a_database_is_migrated_served_and_looked_at() {
     let wrong = run(&["admin", "key", "create", "--organization", "acme", "--scope", "everything"]);
     assert!(wrong.code == 2 && wrong.err.contains("`everything` is no scope"), "{wrong:?}");
 
+    quotas_are_set_and_lifted(&run);
     let [grpc, http]: [u16; 2] = free_ports();
     let set = [
         format!("database.url={url}"),
@@ -81,4 +82,30 @@ async fn a_signal_while_the_database_keeps_the_start_waiting_ends_it_in_order() 
     let (_connection, _) = silent.accept().await.unwrap();
     broker.signal(Signal::TERM);
     assert!(broker.wait().await.success(), "{:?}", broker.lines());
+}
+
+fn quotas_are_set_and_lifted(run: &dyn Fn(&[&str]) -> Ended) {
+    let quota = |arguments: &[&str]| run(&[&["admin", "quota"], arguments].concat());
+    assert!(quota(&["list"]).out.contains("nothing is set"));
+    let of_acme = ["--organization", "acme"];
+    let set = quota(&[&["set"], &of_acme[..], &["events_per_second=1000", "streams=none"]].concat());
+    assert_eq!(set.code, 0, "{set:?}");
+    let credential = ["--organization", "acme", "--credential", "key:abc"];
+    assert_eq!(quota(&[&["set"], &credential[..], &["requests_per_second=5"]].concat()).code, 0);
+    let listed = quota(&["list", "-o", "jsonl"]).out;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 3, "{listed}");
+    assert!(lines[0].contains(r#""limit":1000"#) && lines[1].contains(r#""limit":null"#), "{listed}");
+    for (arguments, says) in [
+        (vec!["wishes=3"], "`wishes` is no quota"),
+        (vec!["streams=-1"], "a whole number from 0, or `none`"),
+        (vec!["--credential", "key:abc", "streams=1"], "a limit of organizations"),
+    ] {
+        let refused = quota(&[&["set"], &of_acme[..], &arguments].concat());
+        assert!(refused.code == 2 && refused.err.contains(says), "{refused:?}");
+    }
+    let unknown = quota(&["set", "--organization", "nobody", "streams=1"]);
+    assert!(unknown.code == 2 && unknown.err.contains("no organization `nobody`"), "{unknown:?}");
+    assert!(quota(&[&["clear"], &of_acme[..]].concat()).err.contains("removed 2"));
+    assert!(quota(&[&["clear"], &credential[..], &["requests_per_second"]].concat()).err.contains("removed 1"));
 }

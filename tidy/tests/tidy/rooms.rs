@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("publish", "domain store tail limits identity catalogue telemetry handles"),
     ("groups", "domain store identity catalogue telemetry handles"),
     ("delivery", "domain store tail limits identity catalogue groups telemetry handles"),
-    ("jobs", "domain store tail catalogue groups publish telemetry handles"),
+    ("jobs", "domain store tail limits catalogue groups publish telemetry handles"),
     // Transport: thin, and never storage.
     ("grpc", "domain identity limits catalogue publish groups delivery telemetry config handles"),
     ("http", "domain telemetry config handles"),

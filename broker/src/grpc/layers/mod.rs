@@ -12,8 +12,9 @@
 //! 7. `shed`: before the key too, so that a flood cannot spend the database's connections on keys.
 //! 8. `authentication`: the caller, for everything below. A stream holds the standing of its credential from here on:
 //!    [`RequestBody`] and [`AnswerBody`] end it when that is withdrawn.
-//! 9. `deadline`: around reading the request and the service; it bounds a request that trickles in.
-//! 10. `rewrite` and [`AnswerBody`]: on the way out, errors that tonic made by itself become ours, get the request id, and are
+//! 9. `limits`: what the caller's organization and credential may use; streams are counted until they end.
+//! 10. `deadline`: around reading the request and the service; it bounds a request that trickles in.
+//! 11. `rewrite` and [`AnswerBody`]: on the way out, errors that tonic made by itself become ours, get the request id, and are
 //!     counted; it is the last to touch headers and trailers.
 
 mod authentication;
@@ -34,7 +35,8 @@ use crate::{
     config::Reflection,
     domain::{Applied, Error, Reason, Result},
     grpc::status,
-    identity::Authenticator,
+    identity::{Authenticator, Caller},
+    limits::{Limits, Who},
 };
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -71,6 +73,7 @@ pub struct Door {
     methods: Methods,
     authenticator: Authenticator,
     shed: shed::Shed,
+    limits: Limits,
     refusing: CancellationToken,
 }
 
@@ -88,16 +91,17 @@ impl Default for CallLimits {
 }
 
 impl Door {
-    /// `refusing` fires when new calls are to be refused.
+    /// `calls` are those that may run at once, whoever makes them; `limits` speak of organizations and credentials. `refusing`
+    /// fires when new calls are to be refused.
     pub fn new(
         routes: Routes,
         authenticator: Authenticator,
         descriptors: Reflection,
-        limits: CallLimits,
+        (calls, limits): (CallLimits, Limits),
         refusing: CancellationToken,
     ) -> Result<Self> {
         let methods = Methods::all(descriptors)?;
-        Ok(Self { routes, methods, authenticator, shed: shed::Shed::new(limits), refusing })
+        Ok(Self { routes, methods, authenticator, shed: shed::Shed::new(calls), limits, refusing })
     }
 
     /// One call, from its headers to the head of its answer; the rest of the answer is in the body.
@@ -140,6 +144,7 @@ impl Door {
             if method.needs_key() {
                 let caller = self.authenticator.authenticate(request.headers(), call.id().text()).await;
                 let caller = caller.map_err(|error| error.applied(Applied::No))?;
+                self.limit(&caller, &method, call)?;
                 if method.kind() != Kind::Unary {
                     let standing = self.authenticator.standing(&caller);
                     request.extensions_mut().insert(standing.clone());
@@ -167,6 +172,19 @@ impl Door {
             Ok(response) => Ok(response),
             Err(never) => match never {},
         }
+    }
+
+    /// What the caller's quotas say of one more call.
+    fn limit(&self, caller: &Caller, method: &Method, call: &mut Observed) -> Result<()> {
+        if self.limits.rules().are_empty() {
+            return Ok(());
+        }
+        let who = Who { organization: caller.organization(), credential: caller.publisher() };
+        self.limits.call(&who)?;
+        if method.kind() != Kind::Unary {
+            call.hold_stream(self.limits.open(&who)?);
+        }
+        Ok(())
     }
 
     fn refuse_when_draining(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::{AnswerBody, Kind, Method, Peer, RequestId, methods::Found, request_id, rewrite};
 use crate::identity::Standing;
+use crate::limits::OpenStream;
 use http::Response;
 use std::{
     sync::Arc,
@@ -19,6 +20,7 @@ pub(super) struct Observed {
     span: Span,
     begun: Instant,
     permit: Option<OwnedSemaphorePermit>,
+    stream: Option<OpenStream>,
     /// How long a streamed answer may go on, from the beginning.
     bound: Option<Duration>,
     /// Of a stream with a credential.
@@ -43,6 +45,7 @@ impl Observed {
             span,
             begun: Instant::now(),
             permit: None,
+            stream: None,
             bound: None,
             standing: None,
             _running: peer.calls.token(),
@@ -66,6 +69,11 @@ impl Observed {
     /// Keeps the permit until the call has ended.
     pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
+    }
+
+    /// Keeps the place of a streaming call until it has ended.
+    pub(super) fn hold_stream(&mut self, stream: Option<OpenStream>) {
+        self.stream = stream;
     }
 
     /// A streamed answer ends when so much has passed since the call began.
@@ -120,6 +128,7 @@ impl Observed {
         if !self.ended {
             self.ended = true;
             self.permit = None;
+            self.stream = None;
             self.found.method.ended(code, self.begun.elapsed().as_secs_f64());
             tracing::debug!(code = ?code, "the call has ended");
         }

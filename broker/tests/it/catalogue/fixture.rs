@@ -3,6 +3,7 @@
 use eventflow_broker::catalogue::{Catalogue, Changed};
 use eventflow_broker::domain::access::Grants;
 use eventflow_broker::domain::ids::GroupId;
+use eventflow_broker::domain::quota::Quotas;
 use eventflow_broker::grpc::{consumer_groups::ConsumerGroups, streams::Streams};
 use eventflow_broker::identity::{ApiKey, Authenticator, Caller, Environment, KeySource, install_key};
 use eventflow_broker::store::{DatabaseUrl, Store};
@@ -34,7 +35,7 @@ impl Administration {
         let url = DatabaseUrl::parse(&database.url()).expect("a URL");
         let store = Store::new(url, 8, Duration::from_secs(10)).expect("a store");
         let (sender, changes) = mpsc::channel(64);
-        let catalogue = Catalogue::new(store.clone(), Changed::new(sender));
+        let catalogue = Catalogue::new(store.clone(), Changed::new(sender), Quotas::default());
         Self {
             streams: Streams::new(catalogue.clone()),
             groups: ConsumerGroups::new(catalogue.clone()),

@@ -10,6 +10,7 @@ use eventflow_broker::{
         reflection, servers,
     },
     identity::{self, ApiKey, Authenticator, Environment, KeySource},
+    limits::{Limits, Rules},
     runtime::{Condition, Kind, Readiness, Tasks, shutdown::Farewell},
     store::keys::StoredKey,
 };
@@ -39,6 +40,7 @@ impl Default for Setup {
             handshake_timeout: Duration::from_millis(200),
             age: None,
             age_grace: Duration::from_secs(60),
+            tls: None,
         };
         Self { options, limits: CallLimits::default(), descriptors: Reflection::Key }
     }
@@ -70,7 +72,8 @@ impl Server {
         let routes = Routes::default().add_service(servers::log(log)).add_service(health::server(&reporter));
         let routes = reflection::add(routes, setup.descriptors).expect("descriptors");
         let refusing = farewell.refusing.clone();
-        let door = Door::new(routes, authenticator(&key), setup.descriptors, setup.limits, refusing).expect("door");
+        let limits = (setup.limits, Limits::new(Rules::default()));
+        let door = Door::new(routes, authenticator(&key), setup.descriptors, limits, refusing).expect("door");
 
         let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
         let address = listener.local_addr().expect("address");

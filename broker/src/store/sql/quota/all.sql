@@ -1,0 +1,1 @@
+select organization_id, credential, name, value from eventflow.quotas_v1()

@@ -1,0 +1,1 @@
+select organization, credential, name, value from eventflow.list_quotas_v1($1::text)

@@ -1,0 +1,1 @@
+select organization_id from eventflow.organizations_v1() as organization_id
