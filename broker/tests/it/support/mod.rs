@@ -77,7 +77,7 @@ pub async fn broker_at(url: &str, overrides: &[(&str, &str)]) -> App {
     ];
     settings.extend_from_slice(overrides);
     let config = Config::from_overrides(&settings).unwrap_or_else(|error| panic!("a configuration: {error}"));
-    App::start(config).await.unwrap_or_else(|error| panic!("a broker: {error:?}"))
+    Box::pin(App::start(config)).await.unwrap_or_else(|error| panic!("a broker: {error:?}"))
 }
 
 type Door = InterceptedService<Channel, WithKey>;
