@@ -72,6 +72,10 @@ create table consumer_offset (
     drain_deadline timestamptz,
     -- Events that were removed before the group had read them, ever.
     truncated_events bigint not null default 0,
+    -- The next offset that no broker has claimed, in a shared group; null: `next_offset`.
+    claim_offset bigint,
+    -- The event that is being retried in place, in an ordered group; without meaning below `next_offset`.
+    in_place_offset bigint,
     primary key (group_id, partition_id)
 ) with (fillfactor = 50);
 create index consumer_offset_draining on consumer_offset (drain_deadline) where drain_deadline is not null;
@@ -108,6 +112,9 @@ begin
     perform 1 from consumer_offset where group_id = p_group and organization_id = p_organization
     order by partition_id for update;
     delete from consumer_offset where group_id = p_group and organization_id = p_organization;
+    delete from group_claim where group_id = p_group and organization_id = p_organization;
+    delete from retry where group_id = p_group and organization_id = p_organization;
+    delete from dead_letter_event where group_id = p_group and organization_id = p_organization;
     return v_members;
 end
 $$;
@@ -230,7 +237,7 @@ returns table (
     organization_id bigint, generation bigint, assigned_generation bigint, version bigint, paused boolean, log_epoch bigint,
     member_names text[], member_sessions uuid[],
     partition_ids bigint[], partition_indexes integer[], next_offsets bigint[], lease_epochs bigint[], holders text[],
-    holder_sessions uuid[], targets text[], drain_ms_left bigint[], members_away boolean[]
+    holder_sessions uuid[], targets text[], drain_ms_left bigint[], in_place boolean[], members_away boolean[]
 )
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
@@ -253,7 +260,8 @@ as $$
                coalesce(array_agg(session_id order by partition_index), '{}'),
                coalesce(array_agg(target_member order by partition_index), '{}'),
                coalesce(array_agg(
-                   (extract(epoch from drain_deadline - clock_timestamp()) * 1000)::bigint order by partition_index), '{}')
+                   (extract(epoch from drain_deadline - clock_timestamp()) * 1000)::bigint order by partition_index), '{}'),
+               coalesce(array_agg(in_place_offset is not distinct from next_offset order by partition_index), '{}')
         from consumer_offset where group_id = g.group_id
     ) o
     where g.group_id = p_group
@@ -275,12 +283,18 @@ language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 declare
     v_drain_ms bigint;
+    v_mode text;
 begin
     perform 1 from group_state where group_id = p_group and generation = p_generation for update;
     if not found then
         return false;
     end if;
-    select drain_ms into v_drain_ms from consumer_group where group_id = p_group;
+    select drain_ms, delivery_mode into v_drain_ms, v_mode from consumer_group where group_id = p_group;
+    if v_mode <> 'ordered' then
+        -- Partitions of a shared group belong to nobody: brokers claim offsets.
+        update group_state set assigned_generation = p_generation, version = version + 1 where group_id = p_group;
+        return true;
+    end if;
     perform 1 from consumer_offset where group_id = p_group order by partition_id for update;
     update consumer_offset o
     set member_name = case when o.member_name is null then m.member_name else o.member_name end,
@@ -371,6 +385,9 @@ begin
           and (m.broker_id = any (v_dead) or m.detached_until < clock_timestamp());
         return next v_gone.group_id;
     end loop;
+    -- What they handed out comes to others under higher epochs; nothing of it counts as an attempt.
+    update group_claim set holder = null, broker_id = null where broker_id = any (v_dead);
+    update retry set holder = null, broker_id = null where broker_id = any (v_dead);
     delete from broker where broker_id = any (v_dead);
     for v_drained in
         select group_id, array_agg(partition_id) as partitions from consumer_offset

@@ -71,7 +71,7 @@ $$;
 create function seek_v1(p_organization bigint, p_group bigint, p_partitions bigint[], p_offsets bigint[], p_dry_run boolean)
 returns table (
     partition_id bigint, partition_index integer, previous_offset bigint, next_offset bigint, replayed_events bigint,
-    floor_offset bigint, head_offset bigint, within boolean
+    floor_offset bigint, head_offset bigint, within boolean, cleared_retries bigint
 )
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
@@ -88,7 +88,8 @@ begin
         select o.partition_id, o.partition_index, o.next_offset, t.target,
                (select b.events from partition_before(o.partition_id, o.next_offset) b)
                    - (select b.events from partition_before(o.partition_id, t.target) b),
-               h.floor_offset, e.next_offset, t.target between h.floor_offset and e.next_offset
+               h.floor_offset, e.next_offset, t.target between h.floor_offset and e.next_offset,
+               (select count(*) from retry r where r.group_id = p_group and r.partition_id = t.id)
         from unnest(p_partitions, p_offsets) as t(id, target)
         join consumer_offset o on o.group_id = p_group and o.partition_id = t.id
         join partition_head h on h.partition_id = t.id
@@ -101,9 +102,13 @@ begin
     if p_dry_run or not coalesce(v_within, false) then
         return;
     end if;
-    update consumer_offset o set next_offset = t.target, lease_epoch = o.lease_epoch + 1
+    update consumer_offset o
+    set next_offset = t.target, lease_epoch = o.lease_epoch + 1, claim_offset = null, in_place_offset = null
     from unnest(p_partitions, p_offsets) as t(id, target)
     where o.group_id = p_group and o.partition_id = t.id;
+    -- Whoever holds these is fenced: their outcomes find nothing.
+    delete from group_claim c where c.group_id = p_group and c.partition_id = any (p_partitions);
+    delete from retry r where r.group_id = p_group and r.partition_id = any (p_partitions);
     update group_state set version = version + 1 where group_id = p_group;
 end
 $$;

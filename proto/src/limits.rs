@@ -72,6 +72,40 @@ pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const DRAIN_MS_DEFAULT: i64 = 10_000;
 /// Longest drain, in milliseconds.
 pub const DRAIN_MS_MAX: i64 = 300_000;
+/// Time that a member has for an event, of a group that does not say, in milliseconds.
+pub const ACK_TIMEOUT_MS_DEFAULT: i64 = 30_000;
+/// Shortest time that a group may give its members for an event, in milliseconds.
+pub const ACK_TIMEOUT_MS_MIN: i64 = 1_000;
+/// Longest, in milliseconds; also how far one extension reaches.
+pub const ACK_TIMEOUT_MS_MAX: i64 = 3_600_000;
+/// First back-off of a group that does not say, in milliseconds.
+pub const RETRY_INITIAL_MS_DEFAULT: i64 = 1_000;
+/// Shortest first back-off, in milliseconds.
+pub const RETRY_INITIAL_MS_MIN: i64 = 10;
+/// Longest first back-off, in milliseconds.
+pub const RETRY_INITIAL_MS_MAX: i64 = 3_600_000;
+/// How much longer each back-off is than the one before, of a group that does not say.
+pub const RETRY_MULTIPLIER_DEFAULT: f64 = 2.0;
+/// The largest such factor.
+pub const RETRY_MULTIPLIER_MAX: f64 = 10.0;
+/// Longest back-off of a group that does not say, in milliseconds.
+pub const RETRY_MAX_MS_DEFAULT: i64 = 300_000;
+/// Longest back-off, also that of a nack, in milliseconds: a day.
+pub const RETRY_MAX_MS_MAX: i64 = 86_400_000;
+/// Failed attempts after which an event is a dead letter, of a group that does not say.
+pub const ATTEMPTS_DEFAULT: u32 = 10;
+/// The most attempts: in effect for ever.
+pub const ATTEMPTS_MAX: u32 = 1_000_000;
+/// Outcomes of one frame of a Commit stream.
+pub const OUTCOMES_MAX: usize = 10_000;
+/// Reason of a nack, in bytes.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// Error class of a nack, in bytes.
+pub const ERROR_CLASS_BYTES_MAX: usize = 128;
+/// Attempts whose history is kept with an event: the newest.
+pub const HISTORY_MAX: usize = 20;
+/// Events of one claim of a shared group.
+pub const CLAIM_EVENTS_MAX: u64 = 1_000;
 /// Groups whose lag a broker shows in its metrics.
 pub const LAG_GROUPS_MAX: usize = 500;
 /// Partitions whose lag a broker counts in one round, every five seconds; more take turns.

@@ -18,6 +18,7 @@ use crate::{
     producer::{Hub, ProducerBuilder},
     read::ReadBuilder,
     streams::Streams,
+    worker::WorkerBuilder,
 };
 
 /// A client of EventFlow. Cheap to clone; all clones share one connection.
@@ -108,6 +109,11 @@ impl Client {
     /// Joins a consumer group.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), group.into())
+    }
+
+    /// Joins a group whose members settle events one by one: a shared group, or an ordered one whose events may fail.
+    pub fn worker(&self, group: impl Into<String>) -> WorkerBuilder {
+        WorkerBuilder::new(self.clone(), group.into())
     }
 
     /// Ends all producers and consumers of this client at once and waits until their tasks are gone. Close them one by one

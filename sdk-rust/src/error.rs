@@ -58,6 +58,8 @@ pub mod reason {
     pub const PRODUCER_MEMORY_FULL: &str = "PRODUCER_MEMORY_FULL";
     /// The consumer does not hold the partition (any more), so the position cannot be committed.
     pub const PARTITION_NOT_HELD: &str = "PARTITION_NOT_HELD";
+    /// The group is shared, and the consumer is for ordered groups.
+    pub const DELIVERY_MODE_MISMATCH: &str = "DELIVERY_MODE_MISMATCH";
     /// The broker said something that the client does not understand.
     pub const PROTOCOL_ERROR: &str = "PROTOCOL_ERROR";
 }

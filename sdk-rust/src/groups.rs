@@ -38,6 +38,14 @@ pub struct GroupInfo {
     pub stream: String,
     /// For people.
     pub description: String,
+    /// How members share the stream.
+    pub mode: DeliveryMode,
+    /// How long a member has for an event that it settles by itself.
+    pub ack_timeout: Duration,
+    /// What becomes of events that fail.
+    pub retry: RetryPolicy,
+    /// What an ordered group does when an event fails; `None` for a shared group, which always goes on.
+    pub on_failure: Option<OnFailure>,
     /// What it does when events were removed before it had read them.
     pub on_truncated: OnTruncated,
     /// How long a member may finish what it has before a partition moves.
@@ -66,10 +74,63 @@ pub enum OnTruncated {
     Stop,
 }
 
+/// How members share a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeliveryMode {
+    /// A partition has one member at a time, which gets its events in offset order: [`Client::consumer`], or
+    /// [`Client::worker`] when events may fail one by one.
+    #[default]
+    Ordered,
+    /// Any member gets any event, in no order, and settles each by itself: [`Client::worker`].
+    Shared,
+}
+
+/// What an ordered group does when an event fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Try it again where it stands; its partition waits.
+    #[default]
+    Block,
+    /// Go on behind it, and try it again later.
+    Skip,
+    /// Go on behind it; it is a dead letter at once.
+    DeadLetter,
+}
+
+/// How often a failed event is tried again, and how long it waits: a random time up to
+/// `initial * multiplier ^ (failed attempts - 1)`, at most `max`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// 10 ms to 1 hour. Default 1 s.
+    pub initial: Duration,
+    /// 1 to 10. Default 2.
+    pub multiplier: f64,
+    /// From `initial` to a day. Default 5 minutes.
+    pub max: Duration,
+    /// Failed attempts after which an event is a dead letter: 1 to 1,000,000. Default 10.
+    pub max_attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        use eventflow_proto::limits as l;
+        Self {
+            initial: Duration::from_millis(l::RETRY_INITIAL_MS_DEFAULT.unsigned_abs()),
+            multiplier: l::RETRY_MULTIPLIER_DEFAULT,
+            max: Duration::from_millis(l::RETRY_MAX_MS_DEFAULT.unsigned_abs()),
+            max_attempts: l::ATTEMPTS_DEFAULT,
+        }
+    }
+}
+
 /// What a new group shall be, or what shall change. What is not set is the broker's default, or stays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupSpec {
     pub(crate) description: Option<String>,
+    pub(crate) mode: Option<DeliveryMode>,
+    pub(crate) ack_timeout: Option<Duration>,
+    pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) on_failure: Option<OnFailure>,
     pub(crate) on_truncated: Option<OnTruncated>,
     pub(crate) drain_timeout: Option<Duration>,
     pub(crate) labels: Option<BTreeMap<String, String>>,
@@ -80,6 +141,34 @@ impl GroupSpec {
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.description = Some(text.into());
+        self
+    }
+
+    /// How members share the stream. Default: ordered. Only for a new group.
+    #[must_use]
+    pub fn mode(mut self, mode: DeliveryMode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// How long a member has for an event that it settles by itself, 1 s to 1 hour. Default 30 s.
+    #[must_use]
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.ack_timeout = Some(timeout);
+        self
+    }
+
+    /// What becomes of events that fail.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
+    /// What an ordered group does when an event fails. Default: block.
+    #[must_use]
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.on_failure = Some(policy);
         self
     }
 
@@ -135,6 +224,10 @@ pub struct Lag {
     pub seconds: f64,
     /// One entry a partition.
     pub partitions: Vec<PartitionLag>,
+    /// Failed events on their way to another attempt.
+    pub retries: i64,
+    /// Events that the group gave up on.
+    pub dead_letters: i64,
 }
 
 /// Progress and lag of one partition.
@@ -161,6 +254,10 @@ pub struct PartitionLag {
     pub log_epoch: u64,
     /// Events that were removed before the group had read them, ever.
     pub truncated_events: i64,
+    /// Failed events on their way to another attempt.
+    pub retries: i64,
+    /// Events that the group gave up on.
+    pub dead_letters: i64,
 }
 
 /// One partition that a seek moved, or would move.
@@ -175,6 +272,8 @@ pub struct PartitionSeek {
     pub next_offset: i64,
     /// Events that will be delivered again, or, when negative, that are passed over.
     pub replayed_events: i64,
+    /// Failed events that would have been tried again, and that the seek forgets.
+    pub cleared_retries: i64,
 }
 
 /// Administration of consumer groups. From [`Client::groups`].

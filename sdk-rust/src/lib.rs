@@ -50,6 +50,7 @@ mod position;
 pub mod producer;
 pub mod read;
 pub mod streams;
+pub mod worker;
 
 pub use crate::{
     client::Client,
@@ -57,13 +58,14 @@ pub use crate::{
     consumer::{Consumer, Notice},
     error::{Applied, Error, ErrorKind, FieldViolation, Result},
     event::{Event, Header},
-    groups::{GroupInfo, GroupSpec, OnTruncated},
+    groups::{DeliveryMode, GroupInfo, GroupSpec, OnFailure, OnTruncated, RetryPolicy},
     limits::Limits,
     options::{API_KEY_VARIABLE, ClientOptions, HostOrder, URL_VARIABLE},
     pages::Pages,
     position::{Appended, Position, Record},
     producer::{Producer, Receipt},
     streams::{Purge, Retention, StreamInfo, StreamSpec},
+    worker::{Failure, Job, Worker},
 };
 
 /// What the client says it is.

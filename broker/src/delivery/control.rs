@@ -2,6 +2,8 @@
 
 use crate::domain::position::Fence;
 use crate::domain::{Error, Reason, Result};
+use std::ops::Range;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// One request to a session; the session answers when it is durable.
@@ -22,7 +24,48 @@ pub enum Control {
         partitions: Vec<u32>,
         reply: oneshot::Sender<Vec<CommitAnswer>>,
     },
+    /// What became of single events.
+    Outcomes {
+        outcomes: Vec<EventOutcome>,
+        reply: oneshot::Sender<Vec<OutcomeFailure>>,
+    },
     Leave,
+}
+
+/// What became of events that follow one another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventOutcome {
+    pub partition: u32,
+    pub fence: Fence,
+    pub offsets: Range<i64>,
+    pub verdict: Verdict,
+}
+
+/// See [`EventOutcome`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Ack,
+    Nack {
+        reason: String,
+        error_class: String,
+        delay_ms: Option<i64>,
+    },
+    DeadLetter {
+        reason: String,
+        error_class: String,
+    },
+    /// None: by the group's ack timeout.
+    Extend {
+        by: Option<Duration>,
+    },
+}
+
+/// An outcome that was not taken.
+#[derive(Clone, Debug)]
+pub struct OutcomeFailure {
+    pub partition: u32,
+    pub offsets: Range<i64>,
+    pub error: Error,
 }
 
 /// Cumulative progress in one partition.
@@ -65,4 +108,25 @@ pub fn commit_out_of_range(partition: u32, offset: i64, delivered: i64) -> Error
     )
     .fact("partition", partition)
     .fact("delivered_offset", delivered)
+}
+
+/// The session does not have the event, or has settled it before.
+pub fn event_not_in_flight(partition: u32, offset: i64) -> Error {
+    let message = format!(
+        "event {offset} of partition {partition} is not in flight with this session: it was settled before, or is another's"
+    );
+    Error::new(Reason::EventNotInFlight, message).fact("partition", partition).fact("offset", offset)
+}
+
+/// In an ordered group only the next event can be settled.
+pub fn outcome_out_of_order(partition: u32, offset: i64, next: i64) -> Error {
+    let message = format!(
+        "event {offset} of partition {partition} is not the next one, which is {next}: commit what stands before it first"
+    );
+    Error::new(Reason::OutcomeOutOfOrder, message).fact("partition", partition).fact("next_offset", next)
+}
+
+/// A request for the other delivery mode.
+pub fn mode_mismatch(message: &'static str) -> Error {
+    Error::new(Reason::DeliveryModeMismatch, message)
 }

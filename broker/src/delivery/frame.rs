@@ -4,6 +4,7 @@ use crate::domain::event::Batch;
 use crate::domain::position::Fence;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -12,6 +13,16 @@ use uuid::Uuid;
 pub enum Frame {
     Started(Started),
     Batch(Delivery),
+    /// Events that the member settles one by one; the stamp is set when they leave the broker.
+    Dealt {
+        delivery: Delivery,
+        stamp: Stamp,
+    },
+    /// Events that are tried again.
+    Redelivered {
+        events: Vec<Redelivered>,
+        stamp: Stamp,
+    },
     Assigned(Vec<Lease>),
     /// Partitions that are going to somebody else, and how long they may be finished.
     Revoking {
@@ -36,6 +47,43 @@ pub enum Frame {
     },
 }
 
+/// When a frame left the broker, in milliseconds since boot: the moment from which a member can be held to a deadline.
+#[derive(Clone, Debug, Default)]
+pub struct Stamp(Arc<AtomicU64>);
+
+impl Stamp {
+    /// None: not yet.
+    pub fn at(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|at| *at > 0)
+    }
+
+    /// The frame leaves now. Only the first time counts.
+    pub fn flushed_at(&self, now_ms: u64) {
+        let _ = self.0.compare_exchange(0, now_ms.max(1), Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+/// One event that is tried again.
+#[derive(Clone, Debug)]
+pub struct Redelivered {
+    /// The event alone, under the epoch of this delivery.
+    pub delivery: Delivery,
+    /// Number of this attempt.
+    pub attempt: u32,
+    pub reason: String,
+    pub error_class: String,
+    pub in_place: bool,
+}
+
+impl Frame {
+    /// The transport has taken it.
+    pub fn flushed(&self, now_ms: u64) {
+        if let Self::Dealt { stamp, .. } | Self::Redelivered { stamp, .. } = self {
+            stamp.flushed_at(now_ms);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Started {
     pub session: Uuid,
@@ -45,6 +93,9 @@ pub struct Started {
     pub broker: String,
     pub silence_limit: Duration,
     pub reattached: bool,
+    pub shared: bool,
+    pub blocks: bool,
+    pub ack_timeout: Duration,
 }
 
 /// Events of one batch, or a part of them.

@@ -2,6 +2,7 @@
 
 use crate::delivery::frame::Frame;
 use crate::domain::{Error, Result};
+use crate::runtime::clock::since_boot;
 use futures_util::Stream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -43,7 +44,11 @@ impl Stream for Frames {
             Some(Poll::Ready(Err(_))) => self.cut = None,
             Some(Poll::Pending) | None => {}
         }
-        self.queue.poll_recv(cx)
+        let next = self.queue.poll_recv(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &next {
+            frame.flushed(since_boot().as_millis() as u64);
+        }
+        next
     }
 }
 

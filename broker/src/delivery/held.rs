@@ -12,12 +12,35 @@ pub(super) struct Held {
     pub source: Source,
     /// Durable progress.
     pub committed: i64,
+    /// Everything below was committed, or the member has asked for it.
+    pub asked: i64,
+    /// What becomes of an event that is retried where it stands.
+    pub in_place: InPlace,
     /// A page of the log is being read for it.
     pub reading: bool,
     /// Of what the member was given, a failover or restore has taken everything from the first offset on; the log goes on at the
     /// second. To be told when delivery comes there.
     pub cut: Option<(i64, i64)>,
     pub state: State,
+}
+
+/// An event that is retried where it stands, and nothing behind it is sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InPlace {
+    /// There is none.
+    No,
+    /// A failure is being written.
+    Failing,
+    /// The database knows which one, and when.
+    Look,
+    Looking,
+    /// It waits for its back-off.
+    Until(Instant),
+    /// It was sent, after so many failed attempts.
+    Sent {
+        offset: i64,
+        failed: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +75,12 @@ impl Held {
             head,
             lag_events: lag_events.max(0),
         }
+    }
+
+    /// May events be sent?
+    pub fn flows(&self) -> bool {
+        let is_free = matches!(self.in_place, InPlace::No | InPlace::Sent { .. });
+        self.state == State::Flowing && is_free && !self.reading
     }
 
     /// Everything that was delivered is committed.

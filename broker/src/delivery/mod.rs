@@ -11,7 +11,9 @@ pub mod frame;
 pub mod frames;
 mod held;
 pub mod hints;
+mod in_order;
 pub mod listing;
+pub mod pool;
 mod pump;
 pub mod reader;
 pub mod reads;
@@ -24,8 +26,8 @@ pub mod window;
 use crate::catalogue::Catalogue;
 use crate::delivery::commits::CommitHandle;
 use crate::delivery::frames::{Frames, frames};
+use crate::delivery::pool::Pools;
 use crate::delivery::registry::Registry;
-use crate::delivery::window::Window;
 use crate::domain::ids::GroupName;
 use crate::domain::{Error, Result};
 use crate::groups::{Groups, Trust};
@@ -49,6 +51,7 @@ pub struct Deliveries {
     pub trust: Trust,
     pub commits: CommitHandle,
     pub registry: Registry,
+    pub pools: Pools,
     pub tasks: Tasks,
     pub settings: Settings,
     /// Fires when sessions should send a go-away and end.
@@ -74,6 +77,8 @@ pub struct Subscription {
     pub member: Option<String>,
     pub window_events: u32,
     pub window_bytes: u64,
+    /// The member takes failed events again, and settles each by itself.
+    pub redeliveries: bool,
     pub client: String,
     pub client_address: String,
     /// Fires when the connection is to go, because of its age: the session says go-away.
@@ -89,8 +94,7 @@ impl Deliveries {
         let stream = self.catalogue.stream_by_id(granted.organization(), group.stream_id).await?;
         let (outlet, frames) = frames();
         let member = subscription.member.clone().unwrap_or_else(|| format!("member-{}", Uuid::new_v4().simple()));
-        let window = Window::new(subscription.window_events, subscription.window_bytes);
-        let session = Session::join(self.clone(), group, stream, member, &subscription, window, outlet).await?;
+        let session = Session::join(self.clone(), group, stream, member, &subscription, outlet).await?;
         let span =
             tracing::debug_span!("session", group = %session.group.name, member = %session.member, id = %session.id);
         self.tasks.spawn(Kind::Session, session.run().instrument(span));

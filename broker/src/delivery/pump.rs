@@ -1,19 +1,21 @@
 //! What a session does between two waits: send what may be sent, take over and give up partitions, confirm what is durable.
 
-use crate::delivery::control::{CommitAnswer, PartitionCommit, commit_out_of_range, member_fenced, seek_fenced};
+use crate::delivery::control::{
+    CommitAnswer, PartitionCommit, commit_out_of_range, member_fenced, mode_mismatch, seek_fenced,
+};
 use crate::delivery::frame::{Delivery, Frame};
-use crate::delivery::held::{Held, State};
+use crate::delivery::held::{Held, InPlace, State};
 use crate::delivery::reader::log_truncated;
 use crate::delivery::session::{Done, End, Session};
 use crate::delivery::source::{self, Look, Source, Turn};
 use crate::domain::event::Batch;
-use crate::domain::group::OnTruncated;
+use crate::domain::group::{DeliveryMode, OnTruncated};
 use crate::domain::position::{Fence, LogEpoch};
 use crate::domain::{Error, Reason};
 use crate::store::membership::{self, GroupSnapshot, PartitionLease};
 use crate::store::progress::{self, Committed, Progress};
 use crate::telemetry::metrics::{self, Raised};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +66,8 @@ impl Session {
 
     /// Sends one batch of a partition, or starts what it waits for. True: something was sent.
     fn pump_partition(&mut self, index: u32) -> bool {
-        let Some(held) = self.held.get_mut(&index).filter(|held| held.state == State::Flowing && !held.reading) else {
+        self.look_in_place(index);
+        let Some(held) = self.held.get_mut(&index).filter(|held| held.flows()) else {
             return false;
         };
         match held.source.look() {
@@ -147,6 +150,8 @@ impl Session {
                 (State::Draining { .. } | State::Releasing, None) => {
                     held.state = State::Flowing;
                     held.source.seek(held.committed);
+                    held.asked = held.committed;
+                    held.in_place = if lease.in_place { InPlace::Look } else { InPlace::No };
                     assigned.push(held.lease());
                     self.window.forget(lease.index);
                 }
@@ -168,6 +173,7 @@ impl Session {
             let partitions = revoking.iter().map(|(index, _)| *index).collect();
             self.outbox.push_back(Frame::Revoking { partitions, within });
         }
+        self.holds_changed = true;
     }
 
     fn hold(&mut self, lease: &PartitionLease, fence: Fence) -> crate::delivery::frame::Lease {
@@ -178,6 +184,8 @@ impl Session {
             fence,
             source,
             committed: lease.next_offset,
+            asked: lease.next_offset,
+            in_place: if lease.in_place { InPlace::Look } else { InPlace::No },
             reading: false,
             cut: None,
             state: State::Flowing,
@@ -194,6 +202,8 @@ impl Session {
         let given = held.source.next().max(held.committed);
         held.fence = fence;
         held.committed = lease.next_offset;
+        held.asked = lease.next_offset;
+        held.in_place = if lease.in_place { InPlace::Look } else { InPlace::No };
         held.reading = another_life;
         held.cut = None;
         held.state = State::Flowing;
@@ -227,7 +237,16 @@ impl Session {
         let mut waiting = Vec::new();
         for commit in commits {
             let PartitionCommit { partition, fence, next_offset } = commit;
-            let refusal = match self.held.get(&partition) {
+            if self.group.mode == DeliveryMode::Shared {
+                let message = "a shared group has no progress to commit: settle events with `outcomes`";
+                answers.push(CommitAnswer { partition, outcome: Err(mode_mismatch(message)) });
+                continue;
+            }
+            if let Some(write) = self.commit_past_in_place(commit) {
+                waiting.push((partition, fence, write));
+                continue;
+            }
+            let refusal = match self.held.get_mut(&partition) {
                 None => member_fenced(partition),
                 Some(held) if held.fence != fence => seek_fenced(partition),
                 Some(held) if next_offset > held.source.next() => {
@@ -244,8 +263,11 @@ impl Session {
                         fence,
                         next_offset,
                     };
+                    held.asked = held.asked.max(next_offset);
                     self.window.committed(partition, next_offset);
-                    waiting.push((partition, fence, self.parts.commits.clone().write(progress)));
+                    let write: BoxFuture<'static, Result<Committed, Error>> =
+                        Box::pin(self.parts.commits.clone().write(progress));
+                    waiting.push((partition, fence, write));
                     continue;
                 }
             };
@@ -321,6 +343,8 @@ impl Session {
                     (held.cut, held.reading) = (cut, false);
                 }
             }
+            Done::Failed(failed) => self.failed(failed),
+            Done::Looked { partition, fence, found } => self.looked(partition, fence, found),
             Done::Release { partitions, outcome } => {
                 if let Err(error) = outcome {
                     tracing::debug!(?error, "partitions could not be handed back; the sweep will take them");
@@ -345,6 +369,10 @@ impl Session {
             Committed::Durable(offset) => {
                 if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
                     held.committed = held.committed.max(offset);
+                    held.asked = held.asked.max(offset);
+                    if matches!(held.in_place, InPlace::Sent { offset: sent, .. } if sent < offset) {
+                        held.in_place = InPlace::No;
+                    }
                 }
                 Ok(offset)
             }
@@ -417,6 +445,7 @@ impl Session {
         held.reading = false;
         if let Ok(Some(floor)) = floor {
             held.committed = held.committed.max(floor);
+            held.asked = held.asked.max(floor);
             held.source.seek(floor);
             self.window.forget(partition);
             self.outbox.push_back(Frame::Truncated { partition, from, to: floor, resumed: true });
@@ -425,7 +454,7 @@ impl Session {
 }
 
 /// Which events of a batch go: from `next` on, as many as there is room for, at least one.
-fn cut(batch: &Batch, next: i64, (events, bytes): (u64, u64)) -> std::ops::Range<usize> {
+pub(super) fn cut(batch: &Batch, next: i64, (events, bytes): (u64, u64)) -> std::ops::Range<usize> {
     let start = (next - batch.base_offset).max(0) as usize;
     let mut end = batch.event_count().min(start.saturating_add(events.try_into().unwrap_or(usize::MAX)));
     let size = |end: usize| u64::from(batch.encoded.start_of(end) - batch.encoded.start_of(start));

@@ -11,12 +11,15 @@
 use crate::delivery::control::{CommitAnswer, Control};
 use crate::delivery::frame::{Frame, Started};
 use crate::delivery::frames::Outlet;
-use crate::delivery::held::{Held, State};
+use crate::delivery::held::{Held, InPlace, State};
+use crate::delivery::in_order::{Failed, Found};
+use crate::delivery::pool::{Going, Seat, Sitting};
 use crate::delivery::registry::{CONTROLS, Registration};
 use crate::delivery::window::Window;
 use crate::delivery::{Deliveries, Subscription, session_expired};
-use crate::domain::group::{ConsumerGroup, group_not_found};
+use crate::domain::group::{ConsumerGroup, DeliveryMode, group_not_found};
 use crate::domain::position::Fence;
+use crate::domain::retry::OnFailure;
 use crate::domain::stream::Stream;
 use crate::domain::{Error, Reason, Result};
 use crate::groups::coordinator::{GroupWatch, View};
@@ -71,6 +74,14 @@ pub(super) enum Done {
         partitions: Vec<u32>,
         outcome: Result<()>,
     },
+    /// A failure was counted.
+    Failed(Failed),
+    /// What is to be retried in place.
+    Looked {
+        partition: u32,
+        fence: Fence,
+        found: Found,
+    },
     Skip {
         partition: u32,
         fence: Fence,
@@ -95,6 +106,10 @@ pub(super) struct Session {
     since: GroupVersion,
     pub held: BTreeMap<u32, Held>,
     pub window: Window,
+    /// Its place in the group's pool, when members settle events one by one.
+    pub seat: Option<Seat>,
+    /// The pool is to hear what is held.
+    pub holds_changed: bool,
     pub frames: mpsc::Sender<Result<Frame>>,
     /// Frames that must go before any more events.
     pub outbox: VecDeque<Frame>,
@@ -126,7 +141,6 @@ impl Session {
         stream: Arc<Stream>,
         member: String,
         subscription: &Subscription,
-        window: Window,
         outlet: Outlet,
     ) -> Result<Self> {
         if parts.draining.is_cancelled() {
@@ -151,15 +165,8 @@ impl Session {
         drop(db);
         let (reattached, since) = admitted(joined, &group)?;
         parts.groups.changed(group.id);
-        let started = Frame::Started(Started {
-            session: id,
-            member: member.clone(),
-            stream: stream.name.to_string(),
-            partition_count: stream.partition_count(),
-            broker: parts.settings.broker_name.clone(),
-            silence_limit: parts.settings.silence_limit,
-            reattached,
-        });
+        let started = opening(&parts, &group, &stream, (id, &member, reattached));
+        let seat = seat(&parts, &group, &member, subscription).await;
         metrics::get().sessions.increment(1.0);
         Ok(Self {
             parts,
@@ -169,7 +176,9 @@ impl Session {
             id,
             since,
             held: BTreeMap::new(),
-            window,
+            window: Window::new(subscription.window_events, subscription.window_bytes),
+            seat,
+            holds_changed: false,
             frames: outlet.queue,
             outbox: VecDeque::from([started]),
             blocked: None,
@@ -196,6 +205,9 @@ impl Session {
         // Nothing more of these partitions: others may have them the moment the database knows.
         self.held.clear();
         let left = matches!(end, End::Left | End::Slow(_) | End::Withdrawn);
+        if let Some(seat) = self.seat.take() {
+            seat.leave(going(&end, self.going_away.is_some())).await;
+        }
         match end {
             End::Failed(error) => {
                 tracing::debug!(session = %self.id, group = %self.group.name, ?error, "a session ended");
@@ -229,6 +241,8 @@ impl Session {
             self.give_up_settled();
             let (frames, waker) = (self.frames.clone(), self.waker.clone());
             let deadline = self.next_deadline();
+            let may_deal = self.seat.is_some() && self.outbox.is_empty() && self.blocked.is_none();
+            self.tell_holds().await;
             let end = tokio::select! {
                 () = withdrawn.cancelled() => Some(End::Withdrawn),
                 // The door closes the stream of a withdrawn credential, too.
@@ -237,7 +251,8 @@ impl Session {
                     Ok(()) => { let now = view.borrow_and_update().clone(); self.reconcile(now) }
                     Err(_) => Some(End::Failed(crate::delivery::session::draining())),
                 },
-                control = self.control.recv() => match control { Some(control) => self.obey(control), None => None },
+                control = self.control.recv() => match control { Some(control) => self.obey(control).await, None => None },
+                dealt = deal(&mut self.seat), if may_deal => self.pass_on(dealt),
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
                 permit = frames.reserve(), if self.blocked.is_some() => { drop(permit); self.blocked = None; None }
                 () = waker.notified() => None,
@@ -267,7 +282,11 @@ impl Session {
         });
         let trust = (!self.parts.trust.holds()).then(|| Instant::now() + TRUST_CHECK);
         let slow = self.blocked.map(|since| since + self.parts.settings.silence_limit);
-        drains.chain(self.going_away).chain(trust).chain(slow).min()
+        let retries = self.held.values().filter_map(|held| match held.in_place {
+            InPlace::Until(due) => Some(due),
+            _ => None,
+        });
+        drains.chain(retries).chain(self.going_away).chain(trust).chain(slow).min()
     }
 
     fn deadline_passed(&mut self) -> Option<End> {
@@ -281,6 +300,9 @@ impl Session {
         for held in self.held.values_mut() {
             if let State::Draining { deadline, release } = &mut held.state {
                 *release |= *deadline <= now;
+            }
+            if matches!(held.in_place, InPlace::Until(due) if due <= now) {
+                held.in_place = InPlace::Look;
             }
         }
         None
@@ -305,7 +327,7 @@ impl Session {
         None
     }
 
-    fn obey(&mut self, control: Control) -> Option<End> {
+    async fn obey(&mut self, control: Control) -> Option<End> {
         self.last_heard = Some(Instant::now());
         match control {
             Control::Attached | Control::Heartbeat => {}
@@ -313,6 +335,7 @@ impl Session {
             Control::Detached => self.last_heard = None,
             Control::Commit { commits, reply } => self.commit(commits, reply),
             Control::Release { partitions, reply } => self.release(&partitions, reply),
+            Control::Outcomes { outcomes, reply } => self.settle(outcomes, reply).await,
             Control::Leave => return Some(End::Left),
         }
         None
@@ -348,6 +371,60 @@ impl Session {
             return Error::new(Reason::MemberFenced, message);
         }
         session_expired()
+    }
+}
+
+/// The first frame.
+fn opening(
+    parts: &Deliveries,
+    group: &ConsumerGroup,
+    stream: &Stream,
+    (session, member, reattached): (Uuid, &str, bool),
+) -> Frame {
+    Frame::Started(Started {
+        session,
+        member: member.to_owned(),
+        stream: stream.name.to_string(),
+        partition_count: stream.partition_count(),
+        broker: parts.settings.broker_name.clone(),
+        silence_limit: parts.settings.silence_limit,
+        reattached,
+        shared: group.mode == DeliveryMode::Shared,
+        blocks: group.mode == DeliveryMode::Ordered && group.on_failure == OnFailure::Block,
+        ack_timeout: Duration::from_millis(group.ack_timeout_ms.unsigned_abs()),
+    })
+}
+
+/// A place in the pool, where members settle events one by one: in shared groups, and in those that skip what fails.
+async fn seat(
+    parts: &Deliveries,
+    group: &Arc<ConsumerGroup>,
+    member: &str,
+    subscription: &Subscription,
+) -> Option<Seat> {
+    let skips = group.on_failure == OnFailure::Skip && subscription.redeliveries;
+    if group.mode == DeliveryMode::Ordered && !skips {
+        return None;
+    }
+    let (window_events, window_bytes) = (subscription.window_events.into(), subscription.window_bytes);
+    Some(parts.pools.sit(parts, group, Sitting { member: member.into(), window_events, window_bytes }).await)
+}
+
+/// What becomes of what the member has not settled. Only a stream that ends for no reason of the broker's counts.
+fn going(end: &End, away: bool) -> Going {
+    let counts = match end {
+        End::Gone => !away,
+        End::Slow(_) => true,
+        End::Left | End::Withdrawn => false,
+        End::Failed(error) => error.reason() == Reason::MemberFenced,
+    };
+    if counts { Going::Lost } else { Going::Uncounted }
+}
+
+async fn deal(seat: &mut Option<Seat>) -> Option<Result<Frame>> {
+    match seat {
+        Some(seat) => seat.deal().await,
+        None => std::future::pending().await,
     }
 }
 

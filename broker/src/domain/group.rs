@@ -1,6 +1,7 @@
 //! A consumer group as the services see it.
 
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, StreamId, StreamName};
+use crate::domain::retry::{OnFailure, RetryPolicy};
 use crate::domain::{Applied, Error, Reason};
 use std::collections::BTreeMap;
 
@@ -13,6 +14,29 @@ pub enum OnTruncated {
     Stop,
 }
 
+/// How members share a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// A partition has one member, which gets its events in offset order.
+    Ordered,
+    /// Any member gets any event, and settles each by itself.
+    Shared,
+}
+
+impl DeliveryMode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// The reverse of [`as_str`](Self::as_str).
+    pub fn parse(text: &str) -> Self {
+        if text == "shared" { Self::Shared } else { Self::Ordered }
+    }
+}
+
 /// A named reader of a stream with its own progress.
 #[derive(Clone, Debug)]
 pub struct ConsumerGroup {
@@ -22,6 +46,10 @@ pub struct ConsumerGroup {
     pub stream_id: StreamId,
     pub stream: StreamName,
     pub description: String,
+    pub mode: DeliveryMode,
+    pub ack_timeout_ms: i64,
+    pub retry: RetryPolicy,
+    pub on_failure: OnFailure,
     pub on_truncated: OnTruncated,
     pub drain_ms: i64,
     pub labels: BTreeMap<String, String>,

@@ -1,8 +1,9 @@
 //! What a consumer group may be set to.
 
-use crate::domain::group::OnTruncated;
+use crate::domain::group::{DeliveryMode, OnTruncated};
 use crate::domain::ids::{GroupName, StreamName};
 use crate::domain::labels::Labels;
+use crate::domain::retry::{OnFailure, RetryPolicy};
 use crate::domain::{Error, Result, limits};
 
 /// Where a group starts in every partition; resolved to offsets when it is made.
@@ -20,6 +21,10 @@ pub struct NewGroup {
     pub name: GroupName,
     pub stream: StreamName,
     pub description: String,
+    pub mode: DeliveryMode,
+    pub ack_timeout_ms: i64,
+    pub retry: RetryPolicy,
+    pub on_failure: OnFailure,
     pub on_truncated: OnTruncated,
     pub drain_ms: i64,
     pub labels: Labels,
@@ -30,6 +35,9 @@ pub struct NewGroup {
 #[derive(Clone, Debug, Default)]
 pub struct GroupChange {
     pub description: Option<String>,
+    pub ack_timeout_ms: Option<i64>,
+    pub retry: Option<RetryPolicy>,
+    pub on_failure: Option<OnFailure>,
     pub on_truncated: Option<OnTruncated>,
     pub drain_ms: Option<i64>,
     pub labels: Option<Labels>,
@@ -47,9 +55,30 @@ pub fn drain_ms(field: &str, wanted: Option<i64>) -> Result<i64> {
     }
 }
 
+/// Ack timeout in milliseconds; absent is the default.
+pub fn ack_timeout_ms(field: &str, wanted: Option<i64>) -> Result<i64> {
+    let range = limits::ACK_TIMEOUT_MS_MIN..=limits::ACK_TIMEOUT_MS_MAX;
+    match wanted {
+        None => Ok(limits::ACK_TIMEOUT_MS_DEFAULT),
+        Some(wanted) if range.contains(&wanted) => Ok(wanted),
+        Some(_) => {
+            let text = format!("must be {} to {} seconds", range.start() / 1_000, range.end() / 1_000);
+            Err(Error::invalid(field, text))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ack_timeout_is_bounded() {
+        assert_eq!(ack_timeout_ms("a", None).expect("default"), 30_000);
+        assert_eq!(ack_timeout_ms("a", Some(1_000)).expect("shortest"), 1_000);
+        assert!(ack_timeout_ms("a", Some(999)).is_err());
+        assert!(ack_timeout_ms("a", Some(3_600_001)).is_err());
+    }
 
     #[test]
     fn a_drain_is_bounded() {

@@ -15,7 +15,9 @@ pub mod pattern;
 pub mod position;
 pub mod publisher;
 pub mod quota;
+pub mod ranges;
 pub mod reports;
+pub mod retry;
 pub mod stream;
 pub mod stream_settings;
 

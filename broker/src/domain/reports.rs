@@ -29,6 +29,15 @@ pub struct PartitionLag {
     pub truncated_events: i64,
 }
 
+/// What failed in one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeCounts {
+    pub partition: u32,
+    /// On their way to another attempt.
+    pub retries: i64,
+    pub dead_letters: i64,
+}
+
 /// One subscriber of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -51,6 +60,8 @@ pub struct PartitionSeek {
     pub next_offset: i64,
     /// Negative: passed over.
     pub replayed_events: i64,
+    /// Retries that it forgets.
+    pub cleared_retries: i64,
 }
 
 /// One group's lag, all its partitions together.

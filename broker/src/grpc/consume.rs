@@ -1,6 +1,6 @@
 //! `ConsumerService`: sessions and their commits.
 
-use crate::delivery::control::{CommitAnswer, Control};
+use crate::delivery::control::{CommitAnswer, Control, OutcomeFailure};
 use crate::delivery::{Deliveries, Subscription};
 use crate::domain::ids::{GroupName, check_member_name};
 use crate::domain::limits::{
@@ -8,6 +8,7 @@ use crate::domain::limits::{
 };
 use crate::domain::{Error, Reason};
 use crate::grpc::convert::delivery::{commit_response, commits, subscribe_response};
+use crate::grpc::convert::outcome::{outcome_response, outcomes};
 use crate::grpc::layers::{Peer, caller};
 use crate::identity::{Consume, Granted, Standing, authorize};
 use crate::runtime::clock;
@@ -96,6 +97,7 @@ fn subscription(wire: SubscribeRequest, client_address: String) -> Result<Subscr
         member,
         window_events: or_default(wire.window_events.into(), WINDOW_EVENTS_DEFAULT.into()) as u32,
         window_bytes: or_default(wire.window_bytes, WINDOW_BYTES_DEFAULT),
+        redeliveries: wire.redeliveries,
         client: wire.client,
         client_address,
         going: CancellationToken::new(),
@@ -165,17 +167,31 @@ fn session_gone() -> Error {
     Error::new(Reason::SessionNotFound, "the session has ended; subscribe again")
 }
 
-/// The session's answer to come; None: there is nothing to wait for.
-type Pending = Option<oneshot::Receiver<Vec<CommitAnswer>>>;
+/// The session's answer to come.
+enum Pending {
+    /// There is nothing to wait for.
+    None,
+    Commits(oneshot::Receiver<Vec<CommitAnswer>>),
+    Outcomes(oneshot::Receiver<Vec<OutcomeFailure>>),
+}
 
 /// What a frame asks of the session.
 fn asked(request: CommitRequest) -> Result<(Control, Pending), Error> {
-    let (reply, answer) = oneshot::channel();
     Ok(match request.frame {
-        Some(Frame::Commit(progress)) => (Control::Commit { commits: commits(progress.commits)?, reply }, Some(answer)),
-        Some(Frame::Release(release)) => (Control::Release { partitions: release.partitions, reply }, Some(answer)),
-        Some(Frame::Heartbeat(_)) => (Control::Heartbeat, None),
-        Some(Frame::Leave(_)) => (Control::Leave, None),
+        Some(Frame::Commit(progress)) => {
+            let (reply, answer) = oneshot::channel();
+            (Control::Commit { commits: commits(progress.commits)?, reply }, Pending::Commits(answer))
+        }
+        Some(Frame::Release(release)) => {
+            let (reply, answer) = oneshot::channel();
+            (Control::Release { partitions: release.partitions, reply }, Pending::Commits(answer))
+        }
+        Some(Frame::Outcomes(wire)) => {
+            let (reply, answer) = oneshot::channel();
+            (Control::Outcomes { outcomes: outcomes(wire.outcomes)?, reply }, Pending::Outcomes(answer))
+        }
+        Some(Frame::Heartbeat(_)) => (Control::Heartbeat, Pending::None),
+        Some(Frame::Leave(_)) => (Control::Leave, Pending::None),
         Some(Frame::Attach(_)) => return Err(Error::invalid("attach", "must be the first frame only")),
         None => return Err(Error::invalid("frame", "must be set")),
     })
@@ -183,11 +199,15 @@ fn asked(request: CommitRequest) -> Result<(Control, Pending), Error> {
 
 async fn answer_in_order(mut outcomes: mpsc::Receiver<(u64, Pending)>, answers: Answers) {
     while let Some((frame_id, answer)) = outcomes.recv().await {
-        let results = match answer {
-            None => Ok(Vec::new()),
-            Some(answer) => answer.await.map_err(|_| Status::from(session_gone())),
+        let gone = |_| Status::from(session_gone());
+        let response = match answer {
+            Pending::None => Ok(commit_response(frame_id, Vec::new())),
+            Pending::Commits(answer) => answer.await.map(|results| commit_response(frame_id, results)).map_err(gone),
+            Pending::Outcomes(answer) => {
+                answer.await.map(|failures| outcome_response(frame_id, failures)).map_err(gone)
+            }
         };
-        if answers.send(results.map(|results| commit_response(frame_id, results))).await.is_err() {
+        if answers.send(response).await.is_err() {
             return;
         }
     }

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::delivery::commits::Committer;
 use crate::delivery::feeder::Feeder;
 use crate::delivery::hints::Hints;
+use crate::delivery::pool::Pools;
 use crate::delivery::reads::Reads;
 use crate::delivery::registry::Registry;
 use crate::delivery::sweeper::Sweeper;
@@ -249,6 +250,7 @@ impl Ground {
             trust: self.trust.clone(),
             commits,
             registry: Registry::default(),
+            pools: Pools::default(),
             tasks: self.tasks.clone(),
             settings,
             draining: self.farewell.go_away.clone(),

@@ -32,6 +32,24 @@ pub fn composite_array<T>(
     Ok(IsNull::No)
 }
 
+/// Writes one value of a composite type.
+pub fn composite(
+    ty: &Type,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut RecordWriter<'_>),
+) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+    let Kind::Composite(fields) = ty.kind() else {
+        return Err("expected a composite type".into());
+    };
+    out.put_i32(fields.len() as i32);
+    let mut record = RecordWriter { out, fields: fields.iter() };
+    write(&mut record);
+    match record.fields.next() {
+        Some(_) => Err("the composite type has more fields than were written".into()),
+        None => Ok(IsNull::No),
+    }
+}
+
 /// Writes the fields of one composite value, in order; the field's own type decides the element type of arrays.
 pub struct RecordWriter<'a> {
     out: &'a mut BytesMut,
@@ -61,6 +79,25 @@ impl RecordWriter<'_> {
         self.field();
         self.out.put_i32(8);
         self.out.put_i64(value);
+    }
+
+    pub fn bool(&mut self, value: bool) {
+        self.field();
+        self.out.put_i32(1);
+        self.out.put_u8(value.into());
+    }
+
+    pub fn text(&mut self, value: &str) {
+        self.field();
+        self.out.put_i32(value.len() as i32);
+        self.out.put_slice(value.as_bytes());
+    }
+
+    pub fn opt_int8(&mut self, value: Option<i64>) {
+        match value {
+            Some(value) => self.int8(value),
+            None => self.null(),
+        }
     }
 
     pub fn uuid(&mut self, value: Uuid) {

@@ -1,10 +1,11 @@
 //! Consumer groups as they are stored: the row is cold; progress and members are hot and reached through the schema's functions.
 
 use crate::domain::bounds::Bounds;
-use crate::domain::group::{ConsumerGroup, OnTruncated};
+use crate::domain::group::{ConsumerGroup, DeliveryMode, OnTruncated};
 use crate::domain::group_settings::{GroupChange, NewGroup, Start};
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, PartitionId, StreamId, StreamName};
-use crate::domain::reports::{GroupLag, Member, PartitionLag, PartitionSeek};
+use crate::domain::reports::{GroupLag, Member, OutcomeCounts, PartitionLag, PartitionSeek};
+use crate::domain::retry::{OnFailure, RetryPolicy};
 use crate::domain::{Error, Result};
 use crate::store::streams::{labels, labels_text};
 use crate::store::{Client, Tenant, error::from_postgres};
@@ -42,6 +43,13 @@ pub async fn create(tenant: &Tenant, stream: StreamId, new: &NewGroup) -> Result
                 &on_truncated_text(new.on_truncated),
                 &new.drain_ms,
                 &labels_text(&new.labels)?,
+                &new.mode.as_str(),
+                &new.ack_timeout_ms,
+                &new.retry.initial_ms,
+                &new.retry.multiplier,
+                &new.retry.max_ms,
+                &new.retry.max_attempts.cast_signed(),
+                &new.on_failure.as_str(),
             ],
         )
         .await
@@ -72,6 +80,12 @@ pub async fn update(tenant: &Tenant, name: &GroupName, change: &GroupChange) -> 
                 &change.on_truncated.map(on_truncated_text),
                 &change.drain_ms,
                 &labels,
+                &change.ack_timeout_ms,
+                &change.retry.map(|retry| retry.initial_ms),
+                &change.retry.map(|retry| retry.multiplier),
+                &change.retry.map(|retry| retry.max_ms),
+                &change.retry.map(|retry| retry.max_attempts.cast_signed()),
+                &change.on_failure.map(OnFailure::as_str),
             ],
         )
         .await
@@ -177,6 +191,18 @@ pub async fn lags(db: &impl Client, groups: &[GroupId]) -> Result<Vec<(GroupId, 
     Ok(lag.collect())
 }
 
+/// Retries and dead letters of each partition.
+pub async fn outcome_counts(tenant: &Tenant, group: GroupId) -> Result<Vec<OutcomeCounts>> {
+    let sql = include_str!("sql/consumer_group/outcome_counts.sql");
+    let rows = tenant.query(sql, &[&tenant.organization().0, &group.0]).await.map_err(from_postgres)?;
+    let counts = rows.iter().map(|row| OutcomeCounts {
+        partition: row.get::<_, i32>("partition_index").cast_unsigned(),
+        retries: row.get("retries"),
+        dead_letters: row.get("dead_letters"),
+    });
+    Ok(counts.collect())
+}
+
 /// What a seek answered for one partition.
 pub struct Sought {
     pub moved: PartitionSeek,
@@ -206,6 +232,7 @@ pub async fn seek(
             previous_offset: row.get("previous_offset"),
             next_offset: row.get("next_offset"),
             replayed_events: row.get("replayed_events"),
+            cleared_retries: row.get("cleared_retries"),
         },
         bounds: Bounds { floor: row.get("floor_offset"), head: row.get("head_offset") },
         within: row.get("within"),
@@ -228,6 +255,15 @@ fn group(row: &Row) -> Result<ConsumerGroup> {
         stream_id: StreamId(row.get("stream_id")),
         stream: StreamName::parse("group.stream", row.get("stream")).map_err(Error::internal)?,
         description: row.get("description"),
+        mode: DeliveryMode::parse(row.get("delivery_mode")),
+        ack_timeout_ms: row.get("ack_timeout_ms"),
+        retry: RetryPolicy {
+            initial_ms: row.get("retry_initial_ms"),
+            multiplier: row.get("retry_multiplier"),
+            max_ms: row.get("retry_max_ms"),
+            max_attempts: row.get::<_, i32>("max_attempts").cast_unsigned(),
+        },
+        on_failure: OnFailure::parse(row.get("on_failure")),
         on_truncated: match row.get("on_truncated") {
             "stop" => OnTruncated::Stop,
             _ => OnTruncated::Continue,

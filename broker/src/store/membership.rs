@@ -136,6 +136,8 @@ pub struct PartitionLease {
     pub target: Option<String>,
     /// Time left until the partition is taken from its holder; set while it is being drained.
     pub drain_left_ms: Option<i64>,
+    /// The event at `next_offset` is being retried in place.
+    pub in_place: bool,
 }
 
 /// None: the group is gone.
@@ -156,6 +158,7 @@ fn read_snapshot(row: &Row) -> Result<GroupSnapshot> {
     let targets: Vec<Option<String>> = get(row, 14)?;
     let drains: Vec<Option<i64>> = get(row, 15)?;
     let away: Vec<bool> = get(row, 16)?;
+    let in_place: Vec<bool> = get(row, 17)?;
     let members = names.into_iter().zip(sessions).zip(away);
     let mut partitions = Vec::with_capacity(ids.len());
     let rest = holders.into_iter().zip(holder_sessions).zip(targets.into_iter().zip(drains));
@@ -169,6 +172,7 @@ fn read_snapshot(row: &Row) -> Result<GroupSnapshot> {
             session,
             target,
             drain_left_ms,
+            in_place: in_place[place],
         });
     }
     Ok(GroupSnapshot {

@@ -18,6 +18,8 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (7, "progress", include_str!("../../../migrations/0007_progress.sql")),
     (8, "log_epoch", include_str!("../../../migrations/0008_log_epoch.sql")),
     (9, "rights", include_str!("../../../migrations/0009_rights.sql")),
+    (10, "outcomes", include_str!("../../../migrations/0010_outcomes.sql")),
+    (11, "retries", include_str!("../../../migrations/0011_retries.sql")),
     (30, "identity", include_str!("../../../migrations/0030_identity.sql")),
     (40, "quotas", include_str!("../../../migrations/0040_quotas.sql")),
 ];

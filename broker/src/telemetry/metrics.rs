@@ -59,6 +59,10 @@ pub struct Metrics {
     pub commits: Counter,
     /// Progress writes that were refused, because the lease or its epoch had moved on.
     pub fenced_commits: Counter,
+    /// Outcomes of single events.
+    pub failed_attempts: Counter,
+    pub redeliveries: Counter,
+    pub dead_letters: Counter,
     /// One write of gathered progress, in seconds.
     pub commit_seconds: Histogram,
     /// Changes of a group's assignment that this broker applied.
@@ -223,6 +227,9 @@ impl Metrics {
             log_read_seconds: spread("eventflow_log_read_seconds", Seconds, "One read of the log."),
             commits: count("eventflow_commits_total", Count, "Progress writes of partitions that were kept."),
             fenced_commits: count("eventflow_fenced_commits_total", Count, "Progress writes refused by fencing."),
+            failed_attempts: count("eventflow_failed_attempts_total", Count, "Attempts at events that failed: nacks, deadlines, lost streams."),
+            redeliveries: count("eventflow_redeliveries_total", Count, "Failed events that were delivered again."),
+            dead_letters: count("eventflow_dead_letters_total", Count, "Events that groups gave up on."),
             commit_seconds: spread("eventflow_commit_seconds", Seconds, "One write of gathered progress."),
             rebalances: count("eventflow_rebalances_total", Count, "Changes of a group's assignment applied by this broker."),
             lease_renewal_failures: count("eventflow_lease_renewal_failures_total", Count, "Failed renewals of this broker's lease."),

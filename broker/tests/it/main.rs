@@ -5,6 +5,7 @@ mod catalogue;
 mod faults;
 mod groups;
 mod lag;
+mod outcomes;
 mod publish;
 mod publisher;
 mod quotas;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eventflow::{Client, GroupSpec, OnTruncated, Position};
+use eventflow::{Client, DeliveryMode, GroupSpec, OnFailure, OnTruncated, Position, RetryPolicy};
 use futures_util::TryStreamExt;
 
 use super::{group_named, group_views as views, stream_named, sure::be_sure};
@@ -61,9 +61,61 @@ struct Create {
     /// How long a member may finish what it has before a partition moves
     #[arg(long, value_name = "AGE", value_parser = parse::age)]
     drain_timeout: Option<Duration>,
+    /// How members share the stream: ordered (a partition has one member) or shared (any member gets any event)
+    #[arg(long, value_name = "MODE", default_value = "ordered")]
+    mode: Mode,
+    /// What an ordered group does when an event fails: block, skip or dead-letter [default: block]
+    #[arg(long, value_name = "WHAT")]
+    on_failure: Option<Failing>,
+    /// How long a member has for an event that it settles by itself [default: 30s]
+    #[arg(long, value_name = "AGE", value_parser = parse::age)]
+    ack_timeout: Option<Duration>,
+    /// Failed attempts after which an event is a dead letter [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    max_attempts: Option<u32>,
+    /// The longest wait before the second attempt; each later one may be twice as long [default: 1s]
+    #[arg(long, value_name = "AGE", value_parser = parse::age)]
+    retry_initial: Option<Duration>,
+    /// The longest wait before any attempt [default: 5m]
+    #[arg(long, value_name = "AGE", value_parser = parse::age)]
+    retry_max: Option<Duration>,
+    /// How much longer each wait may be than the one before [default: 2]
+    #[arg(long, value_name = "FACTOR")]
+    retry_multiplier: Option<f64>,
     /// Labels
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse::pair)]
     labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Mode {
+    Ordered,
+    Shared,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Failing {
+    Block,
+    Skip,
+    DeadLetter,
+}
+
+impl Create {
+    /// What becomes of events that fail; None: nothing was said of it.
+    fn retry(&self) -> Option<RetryPolicy> {
+        let said = self.max_attempts.is_some()
+            || self.retry_initial.is_some()
+            || self.retry_max.is_some()
+            || self.retry_multiplier.is_some();
+        let default = RetryPolicy::default();
+        let initial = self.retry_initial.unwrap_or(default.initial);
+        said.then(|| RetryPolicy {
+            initial,
+            multiplier: self.retry_multiplier.unwrap_or(default.multiplier),
+            max: self.retry_max.unwrap_or(default.max.max(initial)),
+            max_attempts: self.max_attempts.unwrap_or(default.max_attempts),
+        })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -126,7 +178,23 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn make(client: &Client, create: Create, out: &mut Output) -> Result<()> {
-    let mut spec = GroupSpec::default();
+    let mut spec = GroupSpec::default().mode(match create.mode {
+        Mode::Ordered => DeliveryMode::Ordered,
+        Mode::Shared => DeliveryMode::Shared,
+    });
+    if let Some(retry) = create.retry() {
+        spec = spec.retry(retry);
+    }
+    if let Some(on_failure) = create.on_failure {
+        spec = spec.on_failure(match on_failure {
+            Failing::Block => OnFailure::Block,
+            Failing::Skip => OnFailure::Skip,
+            Failing::DeadLetter => OnFailure::DeadLetter,
+        });
+    }
+    if let Some(timeout) = create.ack_timeout {
+        spec = spec.ack_timeout(timeout);
+    }
     if let Some(description) = create.description {
         spec = spec.description(description);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventflow::{
-    GroupInfo, OnTruncated,
+    DeliveryMode, GroupInfo, OnFailure, OnTruncated,
     groups::{Lag, Member, PartitionLag, PartitionSeek},
 };
 use serde_json::{Value, json};
@@ -18,6 +18,15 @@ pub(super) fn object(group: &GroupInfo) -> Value {
         "paused": group.paused,
         "members": group.member_count,
         "generation": group.generation,
+        "mode": mode(group),
+        "on_failure": on_failure(group),
+        "ack_timeout_ms": u64::try_from(group.ack_timeout.as_millis()).unwrap_or(u64::MAX),
+        "retry": {
+            "initial_ms": u64::try_from(group.retry.initial.as_millis()).unwrap_or(u64::MAX),
+            "multiplier": group.retry.multiplier,
+            "max_ms": u64::try_from(group.retry.max.as_millis()).unwrap_or(u64::MAX),
+            "max_attempts": group.retry.max_attempts,
+        },
         "on_truncated": match group.on_truncated {
             OnTruncated::Continue => "continue",
             OnTruncated::Stop => "stop",
@@ -36,6 +45,33 @@ pub(super) fn object_with(group: &GroupInfo, members: &[Member], lag: &Lag) -> V
     object
 }
 
+fn mode(group: &GroupInfo) -> &'static str {
+    match group.mode {
+        DeliveryMode::Ordered => "ordered",
+        DeliveryMode::Shared => "shared",
+    }
+}
+
+fn on_failure(group: &GroupInfo) -> Option<&'static str> {
+    group.on_failure.map(|policy| match policy {
+        OnFailure::Block => "block",
+        OnFailure::Skip => "skip",
+        OnFailure::DeadLetter => "dead_letter",
+    })
+}
+
+/// What becomes of events that fail, in words.
+fn failing(group: &GroupInfo) -> String {
+    let attempts = count(i64::from(group.retry.max_attempts));
+    let waits = format!("up to {attempts} attempts, {} to {} apart", span(group.retry.initial), span(group.retry.max));
+    match group.on_failure {
+        Some(OnFailure::Block) => format!("tried again in place, {waits}"),
+        Some(OnFailure::Skip) => format!("tried again later, {waits}"),
+        Some(OnFailure::DeadLetter) => "a dead letter at once".to_owned(),
+        None => waits,
+    }
+}
+
 fn member_object(member: &Member) -> Value {
     json!({
         "name": member.name,
@@ -50,7 +86,13 @@ fn member_object(member: &Member) -> Value {
 
 pub(super) fn lag_object(lag: &Lag) -> Value {
     let partitions: Vec<Value> = lag.partitions.iter().map(partition_object).collect();
-    json!({ "events": lag.events, "seconds": lag.seconds, "partitions": partitions })
+    json!({
+        "events": lag.events,
+        "seconds": lag.seconds,
+        "retries": lag.retries,
+        "dead_letters": lag.dead_letters,
+        "partitions": partitions,
+    })
 }
 
 fn partition_object(partition: &PartitionLag) -> Value {
@@ -65,16 +107,19 @@ fn partition_object(partition: &PartitionLag) -> Value {
         "lease_epoch": partition.lease_epoch,
         "log_epoch": partition.log_epoch,
         "truncated_events": partition.truncated_events,
+        "retries": partition.retries,
+        "dead_letters": partition.dead_letters,
     })
 }
 
 pub(super) fn listing(groups: &[GroupInfo]) -> Listing {
-    let mut listing = Listing::new(&["group", "stream", "#members", "state", "created (UTC)"])
+    let mut listing = Listing::new(&["group", "stream", "mode", "#members", "state", "created (UTC)"])
         .when_empty("no groups yet: `eventflow group create NAME --stream STREAM` makes one");
     for group in groups {
         let row = [
             group.name.clone(),
             group.stream.clone(),
+            mode(group).to_owned(),
             group.member_count.to_string(),
             state(group).to_owned(),
             since(group.create_time),
@@ -98,7 +143,7 @@ pub(super) fn behind(seconds: f64) -> String {
 }
 
 pub(super) fn description(group: &GroupInfo, members: &[Member], lag: &Lag, paint: Paint) -> String {
-    let head = format!("group `{}` of stream `{}`: {}", group.name, group.stream, state(group));
+    let head = format!("group `{}` of stream `{}`: {}, {}", group.name, group.stream, mode(group), state(group));
     let mut text = format!("{}\n", paint.strong(head));
     if !group.description.is_empty() {
         text.push_str(&format!("  description: {}\n", group.description));
@@ -109,6 +154,9 @@ pub(super) fn description(group: &GroupInfo, members: &[Member], lag: &Lag, pain
     } else {
         format!("{events} events, {}", behind(lag.seconds))
     };
+    let failed = format!("{} to be tried again, {} dead letters", count(lag.retries), count(lag.dead_letters));
+    let failed = if lag.dead_letters > 0 { paint.with(Style::Bad, failed) } else { failed };
+    text.push_str(&format!("  failures: {failed}\n  failed events: {}\n", failing(group)));
     text.push_str(&format!("  lag: {line}\n  created: {} UTC\n\n", since(group.create_time)));
     text.push_str(&members_table(members).table(paint));
     text.push('\n');
@@ -151,19 +199,21 @@ fn partitions_table(lag: &Lag) -> Listing {
 }
 
 pub(super) fn moves(moves: &[PartitionSeek]) -> Listing {
-    let mut listing = Listing::new(&["#partition", "#from", "#to", "#again"]);
+    let mut listing = Listing::new(&["#partition", "#from", "#to", "#again", "#forgotten retries"]);
     for seek in moves {
         let object = json!({
             "partition": seek.partition,
             "previous_offset": seek.previous_offset,
             "next_offset": seek.next_offset,
             "replayed_events": seek.replayed_events,
+            "cleared_retries": seek.cleared_retries,
         });
         let row = [
             seek.partition.to_string(),
             seek.previous_offset.to_string(),
             seek.next_offset.to_string(),
             count(seek.replayed_events),
+            count(seek.cleared_retries),
         ];
         listing.add(object, row);
     }

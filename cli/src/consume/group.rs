@@ -5,7 +5,7 @@ use std::time::Duration;
 use eventflow::{Client, Consumer, GroupSpec, Notice, Position, Record};
 use futures_util::{FutureExt, StreamExt};
 
-use super::{Arguments, Printer, places, plain};
+use super::{Arguments, Printer, places, plain, shared};
 use crate::{
     client::{group_named, stream_named},
     failure::{Exit, Failure, Result},
@@ -19,7 +19,9 @@ const QUIET: Duration = Duration::from_millis(300);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(client: &Client, group: &str, arguments: &Arguments) -> Result<()> {
-    let consumer = join(client, group, arguments).await?;
+    let Some(consumer) = join(client, group, arguments).await? else {
+        return shared::run(client, group, arguments).await;
+    };
     if consumer.stream() != arguments.stream {
         let sentence =
             format!("the group `{group}` reads the stream `{}`, not `{}`", consumer.stream(), arguments.stream);
@@ -32,18 +34,20 @@ pub(super) async fn run(client: &Client, group: &str, arguments: &Arguments) -> 
     show_all(client, group, arguments, consumer).await
 }
 
-async fn join(client: &Client, group: &str, arguments: &Arguments) -> Result<Consumer> {
+/// None: the group is shared.
+async fn join(client: &Client, group: &str, arguments: &Arguments) -> Result<Option<Consumer>> {
     let joined = build(client, group, arguments).await;
     let missing = matches!(&joined, Err(error) if error.reason() == "CONSUMER_GROUP_NOT_FOUND");
     match joined {
+        Err(error) if error.reason() == "DELIVERY_MODE_MISMATCH" => Ok(None),
         Ok(_) if arguments.from.is_some() && !arguments.create_group => {
             let sentence = format!("the group `{group}` goes on where it is: --from is for new groups");
             Err(Failure::usage(sentence).hint("move it with `eventflow group seek`"))
         }
-        Ok(consumer) => Ok(consumer),
+        Ok(consumer) => Ok(Some(consumer)),
         Err(_) if missing && arguments.create_group => {
             make(client, group, arguments).await?;
-            Ok(build(client, group, arguments).await?)
+            Ok(Some(build(client, group, arguments).await?))
         }
         Err(error) if missing => {
             let failure = group_named(client, group, error).await;

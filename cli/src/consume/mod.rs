@@ -2,6 +2,7 @@
 
 mod group;
 mod plain;
+mod shared;
 mod show;
 mod tail;
 mod template;
@@ -35,7 +36,7 @@ pub struct Arguments {
     /// %s stream, %p partition, %o offset, %i id, %t type, %k key, %h headers, %v payload, %T append time
     #[arg(long, short = 'f', default_value = "pretty")]
     format: Show,
-    /// Join this consumer group; what was shown is committed
+    /// Join this consumer group; what was shown is committed, or in a shared group acknowledged
     #[arg(long, short = 'g')]
     group: Option<String>,
     /// Name of this member

@@ -6,6 +6,7 @@ mod contexts;
 mod demo;
 mod dev;
 mod events;
+mod groups;
 mod grpcurl;
 mod keys;
 mod offline;

@@ -21,7 +21,7 @@ use crate::{
     call::{ATTEMPTS_MAX, is_transient},
     client::Client,
     connection::backoff,
-    error::Result,
+    error::{Error, ErrorKind, Result, reason},
 };
 
 /// Builds a [`Consumer`]. From [`Client::consumer`].
@@ -91,7 +91,8 @@ impl ConsumerBuilder {
     /// Joins the group.
     ///
     /// # Errors
-    /// `CONSUMER_GROUP_NOT_FOUND`, `TOO_MANY_MEMBERS`, `INVALID_ARGUMENT`, or why no broker answers.
+    /// `CONSUMER_GROUP_NOT_FOUND`, `TOO_MANY_MEMBERS`, `INVALID_ARGUMENT`, `DELIVERY_MODE_MISMATCH` (a shared group), or why
+    /// no broker answers.
     pub async fn build(self) -> Result<Consumer> {
         let is_named = self.member_name.is_some();
         let request = v1::SubscribeRequest {
@@ -102,8 +103,13 @@ impl ConsumerBuilder {
             window_bytes: self.window_bytes,
             client: client_string(&self.client.connections().options().application),
             payload_view: v1::PayloadView::Bytes as i32,
+            redeliveries: false,
         };
         let session = first_session(&self.client, &request).await?;
+        if session.shared {
+            session.depart().await;
+            return Err(not_a_consumers());
+        }
         let buffer = Arc::new(Buffer::new(self.window_events, self.window_bytes));
         let (notices, first_notices) = broadcast::channel(NOTICES_MAX);
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
@@ -142,8 +148,13 @@ impl ConsumerBuilder {
     }
 }
 
+fn not_a_consumers() -> Error {
+    let message = "the group is shared: its members settle events one by one, so join it with `Client::worker`";
+    Error::new(ErrorKind::FailedPrecondition, reason::DELIVERY_MODE_MISMATCH, message)
+}
+
 /// The first membership, so that what is wrong is told at once.
-async fn first_session(client: &Client, request: &v1::SubscribeRequest) -> Result<Session> {
+pub(crate) async fn first_session(client: &Client, request: &v1::SubscribeRequest) -> Result<Session> {
     let mut attempt = 1;
     loop {
         match join(client, request.clone()).await {
@@ -157,7 +168,7 @@ async fn first_session(client: &Client, request: &v1::SubscribeRequest) -> Resul
 }
 
 /// Library and application, within the limit and without what a terminal would not print.
-fn client_string(application: &str) -> String {
+pub(crate) fn client_string(application: &str) -> String {
     let mut text = crate::USER_AGENT.to_owned();
     let application: String = application.chars().filter(|letter| !letter.is_control()).take(64).collect();
     if !application.is_empty() {

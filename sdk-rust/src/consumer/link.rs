@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use eventflow_proto::v1::{
-    CommitAttach, CommitHeartbeat, CommitLeave, CommitProgress, CommitRelease, CommitRequest, CommitResponse,
-    PartitionCommit, commit_request::Frame,
+    CommitAttach, CommitHeartbeat, CommitLeave, CommitOutcomes, CommitProgress, CommitRelease, CommitRequest,
+    CommitResponse, PartitionCommit, commit_request::Frame,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,7 +17,7 @@ use crate::{connection::Connection, duplex::Answers};
 const FRAMES_QUEUED: usize = 8;
 
 /// One Commit stream. One commit is on its way at a time, so that commits are as frequent as they are cheap.
-pub(super) struct Link {
+pub(crate) struct Link {
     requests: mpsc::Sender<CommitRequest>,
     answers: Answers<CommitResponse>,
     next_frame: u64,
@@ -28,7 +28,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Opens a stream and attaches it to the session.
-    pub(super) fn open(connection: &Connection, session_id: &str) -> Self {
+    pub(crate) fn open(connection: &Connection, session_id: &str) -> Self {
         let (requests, frames) = mpsc::channel(FRAMES_QUEUED);
         let mut consumers = connection.transport.consumers();
         let answers = Answers::opening(async move { consumers.commit(ReceiverStream::new(frames)).await });
@@ -48,7 +48,7 @@ impl Link {
     }
 
     /// The next answer; `None` at the end. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Option<CommitResponse>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<CommitResponse>, Status> {
         self.answers.next().await
     }
 
@@ -71,19 +71,24 @@ impl Link {
         }
     }
 
-    pub(super) fn release(&mut self, partitions: Vec<u32>) {
+    /// Says what became of events; `None` when there is no room for it now.
+    pub(crate) fn outcomes(&mut self, outcomes: CommitOutcomes) -> Option<u64> {
+        self.send(Frame::Outcomes(outcomes))
+    }
+
+    pub(crate) fn release(&mut self, partitions: Vec<u32>) {
         self.send(Frame::Release(CommitRelease { partitions }));
     }
 
     /// Says that this side lives, when it has said nothing for a while.
-    pub(super) fn heartbeat(&mut self, every: Duration) {
+    pub(crate) fn heartbeat(&mut self, every: Duration) {
         if self.last_sent.elapsed() >= every {
             self.send(Frame::Heartbeat(CommitHeartbeat {}));
         }
     }
 
     /// Leaves the group; the answer carries the frame's id.
-    pub(super) fn leave(&mut self) -> Option<u64> {
+    pub(crate) fn leave(&mut self) -> Option<u64> {
         self.send(Frame::Leave(CommitLeave {}))
     }
 

@@ -206,24 +206,8 @@ impl MemberTask {
         }
     }
 
-    /// True when coming back cannot help, or would take the name from whoever has it now.
     pub(super) fn is_final(&self, error: &Error) -> bool {
-        match (error.reason(), error.kind()) {
-            ("MEMBER_FENCED", _) => self.is_named,
-            ("TOO_MANY_MEMBERS" | "SLOW_CONSUMER" | "LOG_TRUNCATED" | "SESSION_NOT_FOUND" | "SESSION_ELSEWHERE", _) => {
-                false
-            }
-            (_, ErrorKind::Unavailable) => !is_transient(error),
-            (_, kind) => !matches!(
-                kind,
-                ErrorKind::Aborted
-                    | ErrorKind::Cancelled
-                    | ErrorKind::DeadlineExceeded
-                    | ErrorKind::Internal
-                    | ErrorKind::ResourceExhausted
-                    | ErrorKind::Unknown
-            ),
-        }
+        is_final(error, self.is_named)
     }
 
     /// Commits what is done and leaves the group.
@@ -262,4 +246,24 @@ impl MemberTask {
 fn left_without_commit() -> Error {
     let message = "the last commit could not be made before leaving; its events come again";
     Error::new(ErrorKind::Unavailable, reason::CONNECTION_LOST, message)
+}
+
+/// True when coming back cannot help, or would take the name from whoever has it now.
+pub(crate) fn is_final(error: &Error, is_named: bool) -> bool {
+    match (error.reason(), error.kind()) {
+        ("MEMBER_FENCED", _) => is_named,
+        ("TOO_MANY_MEMBERS" | "SLOW_CONSUMER" | "LOG_TRUNCATED" | "SESSION_NOT_FOUND" | "SESSION_ELSEWHERE", _) => {
+            false
+        }
+        (_, ErrorKind::Unavailable) => !is_transient(error),
+        (_, kind) => !matches!(
+            kind,
+            ErrorKind::Aborted
+                | ErrorKind::Cancelled
+                | ErrorKind::DeadlineExceeded
+                | ErrorKind::Internal
+                | ErrorKind::ResourceExhausted
+                | ErrorKind::Unknown
+        ),
+    }
 }

@@ -27,16 +27,16 @@
 //! broker, and goes on. Where nobody else can have had a partition meanwhile, nothing that was given out comes again. Watch
 //! it happen through [`Consumer::notices`].
 
-mod batch;
+pub(crate) mod batch;
 mod buffer;
-mod builder;
+pub(crate) mod builder;
 mod lease;
 mod ledger;
-mod link;
-mod member;
+pub(crate) mod link;
+pub(crate) mod member;
 mod notice;
-mod serve;
-mod session;
+pub(crate) mod serve;
+pub(crate) mod session;
 
 use std::{
     future::poll_fn,

@@ -140,6 +140,14 @@ impl MemberTask {
             }
             Frame::Repositioned(_) => {}
             Frame::Truncated(truncated) => self.truncated(&truncated),
+            Frame::Redeliveries(again) => {
+                // In place only: a consumer does not ask for others.
+                for event in again.events.into_iter().filter(|event| event.in_place) {
+                    if let Some(batch) = batch_of(event) {
+                        self.batch(session, batch);
+                    }
+                }
+            }
             Frame::GoAway(go_away) => {
                 let grace = go_away.grace.as_ref().map(duration_from_wire).unwrap_or_default();
                 tracing::debug!(reason = go_away.reason, "the broker is going away");
@@ -261,6 +269,26 @@ impl MemberTask {
             End::Again
         }
     }
+}
+
+/// An event that is tried again, as a batch.
+pub(crate) fn batch_of(again: v1::Redelivery) -> Option<eventflow_proto::EventBatch> {
+    let stored = again.event?;
+    let publishers = (!stored.publisher.is_empty())
+        .then_some(v1::PublisherRun { publisher: stored.publisher, event_count: 1 })
+        .into_iter()
+        .collect();
+    Some(eventflow_proto::EventBatch {
+        partition: stored.partition,
+        log_epoch: stored.log_epoch,
+        lease_epoch: again.lease_epoch,
+        base_offset: stored.offset,
+        next_offset: stored.offset + 1,
+        events: stored.event.into_iter().collect(),
+        offset_deltas: Vec::new(),
+        append_time: stored.append_time,
+        publishers,
+    })
 }
 
 /// The next thing that the application asks for; `None` when it is gone. Cancel-safe.

@@ -20,20 +20,31 @@ const JOIN_MAX: Duration = Duration::from_secs(10);
 /// Silence that is borne when the broker does not say.
 const SILENCE_DEFAULT: Duration = Duration::from_secs(15);
 
+/// Time for an event when the broker does not say.
+const ACK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// How long leaving may take.
+const DEPART_MAX: Duration = Duration::from_secs(2);
+
 /// A membership under way.
-pub(super) struct Session {
-    pub(super) connection: Connection,
-    pub(super) subscription: Streaming<v1::SubscribeResponse>,
-    pub(super) link: Link,
+pub(crate) struct Session {
+    pub(crate) connection: Connection,
+    pub(crate) subscription: Streaming<v1::SubscribeResponse>,
+    pub(crate) link: Link,
     /// Commit streams that broke in a row.
     pub(super) broken_links: u32,
-    pub(super) id: String,
-    pub(super) member_name: String,
-    pub(super) stream: Arc<str>,
-    pub(super) broker: String,
+    pub(crate) id: String,
+    pub(crate) member_name: String,
+    pub(crate) stream: Arc<str>,
+    pub(crate) broker: String,
     pub(super) kept: bool,
-    pub(super) silence_max: Duration,
-    pub(super) heard: Instant,
+    pub(crate) silence_max: Duration,
+    /// The group is shared.
+    pub(crate) shared: bool,
+    /// How long the member has for an event that it settles by itself.
+    pub(crate) ack_timeout: Duration,
+    /// A failure holds its partition until the broker moves it.
+    pub(crate) blocks: bool,
+    pub(crate) heard: Instant,
     /// The broker has said what the session holds.
     pub(super) settled: bool,
     /// The broker is going away; leave by then.
@@ -43,8 +54,20 @@ pub(super) struct Session {
     pub(super) commit_not_before: Instant,
 }
 
+impl Session {
+    /// Leaves at once: what was delivered goes to others, uncounted.
+    pub(crate) async fn depart(mut self) {
+        let left = async {
+            self.link.leave();
+            while let Ok(Some(_)) = self.link.next().await {}
+        };
+        // Without an answer the broker finds out when the connection is gone.
+        let _ = timeout(DEPART_MAX, left).await;
+    }
+}
+
 /// Subscribes on the current connection.
-pub(super) async fn join(client: &Client, request: v1::SubscribeRequest) -> Result<Session> {
+pub(crate) async fn join(client: &Client, request: v1::SubscribeRequest) -> Result<Session> {
     let connection = client.connections().get().await?;
     let joined = match timeout(JOIN_MAX, begin(&connection, request)).await {
         Ok(joined) => joined,
@@ -72,6 +95,9 @@ pub(super) async fn join(client: &Client, request: v1::SubscribeRequest) -> Resu
         broker: started.broker,
         kept: started.reattached,
         silence_max: started.silence_limit.as_ref().map_or(SILENCE_DEFAULT, duration_from_wire).max(TICK * 4),
+        shared: started.shared,
+        ack_timeout: started.ack_timeout.as_ref().map_or(ACK_TIMEOUT_DEFAULT, duration_from_wire),
+        blocks: started.blocks,
         heard: now,
         settled: false,
         going: None,
@@ -81,7 +107,7 @@ pub(super) async fn join(client: &Client, request: v1::SubscribeRequest) -> Resu
 }
 
 /// How often a session looks at its clocks.
-pub(super) const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 async fn begin(
     connection: &Connection,

@@ -1,7 +1,7 @@
 //! Frames of subscriptions and reads.
 
 use crate::delivery::control::{CommitAnswer, PartitionCommit};
-use crate::delivery::frame::{Delivery, Frame, Lease, Progress};
+use crate::delivery::frame::{Delivery, Frame, Lease, Progress, Redelivered};
 use crate::delivery::reader::ReadFrame;
 use crate::domain::position::Fence;
 use crate::domain::{Error, Result};
@@ -68,7 +68,10 @@ fn publisher_run((publisher, event_count): (&Arc<str>, u32)) -> v1::PublisherRun
 /// One frame of a subscription. `deadline` turns a remaining time into database time for people; the client counts from now.
 pub fn subscribe_response(frame: Frame, payloads: PayloadView, now_us: i64) -> v1::SubscribeResponse {
     let frame = match frame {
-        Frame::Batch(delivery) => Wire::Batch(batch(&delivery, payloads)),
+        Frame::Batch(delivery) | Frame::Dealt { delivery, .. } => Wire::Batch(batch(&delivery, payloads)),
+        Frame::Redelivered { events, .. } => Wire::Redeliveries(v1::Redeliveries {
+            events: events.into_iter().map(|event| redelivery(event, payloads)).collect(),
+        }),
         Frame::Started(started) => Wire::Session(v1::SessionStarted {
             session_id: started.session.to_string(),
             member_name: started.member,
@@ -77,6 +80,9 @@ pub fn subscribe_response(frame: Frame, payloads: PayloadView, now_us: i64) -> v
             broker: started.broker,
             silence_limit: Some(duration(started.silence_limit)),
             reattached: started.reattached,
+            shared: started.shared,
+            blocks: started.blocks,
+            ack_timeout: Some(duration(started.ack_timeout)),
         }),
         Frame::Assigned(leases) => {
             Wire::Assigned(v1::PartitionsAssigned { partitions: leases.into_iter().map(lease).collect() })
@@ -102,6 +108,18 @@ pub fn subscribe_response(frame: Frame, payloads: PayloadView, now_us: i64) -> v
         }
     };
     v1::SubscribeResponse { frame: Some(frame) }
+}
+
+fn redelivery(event: Redelivered, payloads: PayloadView) -> v1::Redelivery {
+    v1::Redelivery {
+        lease_epoch: event.delivery.fence.lease_epoch.unsigned_abs(),
+        // One event alone.
+        event: stored(&event.delivery, payloads).pop(),
+        attempt: event.attempt,
+        last_reason: event.reason,
+        last_error_class: event.error_class,
+        in_place: event.in_place,
+    }
 }
 
 fn lease(lease: Lease) -> v1::AssignedPartition {
@@ -177,5 +195,5 @@ pub fn commit_response(frame_id: u64, answers: Vec<CommitAnswer>) -> v1::CommitR
             error: Some(to_error_status(&error)),
         },
     };
-    v1::CommitResponse { frame_id, results: answers.into_iter().map(result).collect() }
+    v1::CommitResponse { frame_id, results: answers.into_iter().map(result).collect(), failures: Vec::new() }
 }

@@ -1,19 +1,21 @@
 //! Consumer groups.
 
 use crate::catalogue::{Moved, Page, Seek};
-use crate::domain::group::{ConsumerGroup, OnTruncated};
+use crate::domain::group::{ConsumerGroup, DeliveryMode, OnTruncated};
 use crate::domain::group_settings::{self as settings, GroupChange, NewGroup, Start};
 use crate::domain::ids::{GroupId, GroupName, StreamName};
 use crate::domain::labels::{check_description, check_labels};
 use crate::domain::position::{LogEpoch, Position};
-use crate::domain::reports::{Member, PartitionLag, PartitionSeek};
+use crate::domain::reports::{Member, OutcomeCounts, PartitionLag, PartitionSeek};
+use crate::domain::retry::{OnFailure, RetryChoice, RetryPolicy};
 use crate::domain::{Error, Result};
 use crate::grpc::convert::mask;
 use crate::grpc::convert::position::position;
 use crate::grpc::convert::time::{duration, duration_us, timestamp};
 use eventflow_proto::v1;
 
-const UPDATABLE: [&str; 4] = ["description", "on_truncated", "drain_timeout", "labels"];
+const UPDATABLE: [&str; 7] =
+    ["description", "on_truncated", "drain_timeout", "labels", "ack_timeout", "retry_policy", "on_failure"];
 
 /// The group to be made.
 pub fn new_group(request: v1::CreateConsumerGroupRequest) -> Result<NewGroup> {
@@ -21,12 +23,22 @@ pub fn new_group(request: v1::CreateConsumerGroupRequest) -> Result<NewGroup> {
     let wire = request.group.ok_or_else(|| Error::invalid("group", "must be set"))?;
     check_description("group.description", &wire.description)?;
     check_labels("group.labels", &wire.labels)?;
-    if v1::DeliveryMode::try_from(wire.delivery_mode).is_err() {
-        return Err(Error::invalid("group.delivery_mode", "must be ordered, or unspecified"));
+    let mode = mode(&wire)?;
+    if mode == DeliveryMode::Shared {
+        if wire.on_failure != 0 {
+            return Err(Error::invalid("group.on_failure", "must be unset in a shared group: it always goes on"));
+        }
+        if wire.on_truncated() == v1::OnTruncated::Stop {
+            return Err(Error::invalid("group.on_truncated", "must be continue, or unset, in a shared group"));
+        }
     }
     Ok(NewGroup {
         name: GroupName::parse("group.name", &wire.name)?,
         stream: StreamName::parse("group.stream", &wire.stream)?,
+        mode,
+        ack_timeout_ms: ack_timeout_ms(&wire)?,
+        retry: retry(&wire)?,
+        on_failure: on_failure(&wire)?,
         on_truncated: on_truncated(&wire)?,
         drain_ms: drain_ms(&wire)?,
         description: wire.description,
@@ -59,6 +71,9 @@ pub fn group_change(request: &v1::UpdateConsumerGroupRequest) -> Result<(GroupNa
             }
             "on_truncated" => change.on_truncated = Some(on_truncated(wire)?),
             "drain_timeout" => change.drain_ms = Some(drain_ms(wire)?),
+            "ack_timeout" => change.ack_timeout_ms = Some(ack_timeout_ms(wire)?),
+            "retry_policy" => change.retry = Some(retry(wire)?),
+            "on_failure" => change.on_failure = Some(on_failure(wire)?),
             _ => {
                 check_labels("group.labels", &wire.labels)?;
                 change.labels = Some(wire.labels.clone());
@@ -66,6 +81,43 @@ pub fn group_change(request: &v1::UpdateConsumerGroupRequest) -> Result<(GroupNa
         }
     }
     Ok((name, change))
+}
+
+fn mode(wire: &v1::ConsumerGroup) -> Result<DeliveryMode> {
+    match v1::DeliveryMode::try_from(wire.delivery_mode) {
+        Ok(v1::DeliveryMode::Unspecified | v1::DeliveryMode::Ordered) => Ok(DeliveryMode::Ordered),
+        Ok(v1::DeliveryMode::Shared) => Ok(DeliveryMode::Shared),
+        Err(_) => Err(Error::invalid("group.delivery_mode", "must be ordered, shared, or unspecified")),
+    }
+}
+
+fn on_failure(wire: &v1::ConsumerGroup) -> Result<OnFailure> {
+    match v1::OnFailure::try_from(wire.on_failure) {
+        Ok(v1::OnFailure::Unspecified | v1::OnFailure::Block) => Ok(OnFailure::Block),
+        Ok(v1::OnFailure::Skip) => Ok(OnFailure::Skip),
+        Ok(v1::OnFailure::DeadLetter) => Ok(OnFailure::DeadLetter),
+        Err(_) => Err(Error::invalid("group.on_failure", "must be block, skip, dead_letter, or unspecified")),
+    }
+}
+
+fn ack_timeout_ms(wire: &v1::ConsumerGroup) -> Result<i64> {
+    let field = "group.ack_timeout";
+    settings::ack_timeout_ms(field, milliseconds(field, wire.ack_timeout.as_ref())?)
+}
+
+fn retry(wire: &v1::ConsumerGroup) -> Result<RetryPolicy> {
+    let policy = wire.retry_policy.unwrap_or_default();
+    let choice = RetryChoice {
+        initial_ms: milliseconds("group.retry_policy.initial_backoff", policy.initial_backoff.as_ref())?,
+        multiplier: policy.multiplier,
+        max_ms: milliseconds("group.retry_policy.max_backoff", policy.max_backoff.as_ref())?,
+        max_attempts: policy.max_attempts,
+    };
+    RetryPolicy::choose("group.retry_policy", choice)
+}
+
+fn milliseconds(field: &str, wire: Option<&prost_types::Duration>) -> Result<Option<i64>> {
+    Ok(wire.map(|wire| duration_us(field, wire)).transpose()?.map(|us| us.div_euclid(1_000)))
 }
 
 fn on_truncated(wire: &v1::ConsumerGroup) -> Result<OnTruncated> {
@@ -78,8 +130,7 @@ fn on_truncated(wire: &v1::ConsumerGroup) -> Result<OnTruncated> {
 
 fn drain_ms(wire: &v1::ConsumerGroup) -> Result<i64> {
     let field = "group.drain_timeout";
-    let drain = wire.drain_timeout.as_ref().map(|drain| duration_us(field, drain)).transpose()?;
-    settings::drain_ms(field, drain.map(|us| us.div_euclid(1_000)))
+    settings::drain_ms(field, milliseconds(field, wire.drain_timeout.as_ref())?)
 }
 
 /// Where to move a group.
@@ -106,7 +157,10 @@ impl From<&ConsumerGroup> for v1::ConsumerGroup {
             name: group.name.as_str().to_owned(),
             stream: group.stream.as_str().to_owned(),
             description: group.description.clone(),
-            delivery_mode: v1::DeliveryMode::Ordered.into(),
+            delivery_mode: match group.mode {
+                DeliveryMode::Ordered => v1::DeliveryMode::Ordered.into(),
+                DeliveryMode::Shared => v1::DeliveryMode::Shared.into(),
+            },
             on_truncated: on_truncated.into(),
             drain_timeout: Some(duration(group.drain_ms * 1_000)),
             labels: group.labels.clone(),
@@ -115,6 +169,19 @@ impl From<&ConsumerGroup> for v1::ConsumerGroup {
             create_time: Some(timestamp(group.created_at)),
             update_time: Some(timestamp(group.updated_at)),
             generation: group.generation,
+            ack_timeout: Some(duration(group.ack_timeout_ms * 1_000)),
+            retry_policy: Some(v1::RetryPolicy {
+                initial_backoff: Some(duration(group.retry.initial_ms * 1_000)),
+                multiplier: Some(group.retry.multiplier),
+                max_backoff: Some(duration(group.retry.max_ms * 1_000)),
+                max_attempts: Some(group.retry.max_attempts),
+            }),
+            on_failure: match (group.mode, group.on_failure) {
+                (DeliveryMode::Shared, _) => v1::OnFailure::Unspecified.into(),
+                (_, OnFailure::Block) => v1::OnFailure::Block.into(),
+                (_, OnFailure::Skip) => v1::OnFailure::Skip.into(),
+                (_, OnFailure::DeadLetter) => v1::OnFailure::DeadLetter.into(),
+            },
         }
     }
 }
@@ -180,29 +247,32 @@ impl From<Member> for v1::Member {
     }
 }
 
-/// Lag of all partitions, the sum in events and the largest in seconds.
-pub fn lag(partitions: Vec<PartitionLag>) -> v1::GetLagResponse {
+/// Lag of all partitions, the sum in events and the largest in seconds; and what failed in each.
+pub fn lag((partitions, counts): (Vec<PartitionLag>, Vec<OutcomeCounts>)) -> v1::GetLagResponse {
+    let failed = |partition: u32| counts.iter().find(|count| count.partition == partition).copied().unwrap_or_default();
     v1::GetLagResponse {
         lag_events: partitions.iter().map(|partition| partition.lag_events).sum(),
         lag_seconds: partitions.iter().map(|partition| partition.lag_seconds).fold(0.0, f64::max),
-        partitions: partitions.into_iter().map(Into::into).collect(),
+        retry_events: counts.iter().map(|count| count.retries).sum(),
+        dead_letter_events: counts.iter().map(|count| count.dead_letters).sum(),
+        partitions: partitions.iter().map(|lag| partition_lag(lag, failed(lag.partition))).collect(),
     }
 }
 
-impl From<PartitionLag> for v1::PartitionLag {
-    fn from(lag: PartitionLag) -> Self {
-        Self {
-            partition: lag.partition,
-            next_offset: lag.next_offset,
-            floor: lag.floor,
-            head: lag.head,
-            lag_events: lag.lag_events,
-            lag_seconds: lag.lag_seconds,
-            member: lag.member.unwrap_or_default(),
-            lease_epoch: lag.lease_epoch.cast_unsigned(),
-            log_epoch: LogEpoch::of(lag.next_offset).0.cast_unsigned(),
-            truncated_events: lag.truncated_events,
-        }
+fn partition_lag(lag: &PartitionLag, failed: OutcomeCounts) -> v1::PartitionLag {
+    v1::PartitionLag {
+        partition: lag.partition,
+        next_offset: lag.next_offset,
+        floor: lag.floor,
+        head: lag.head,
+        lag_events: lag.lag_events,
+        lag_seconds: lag.lag_seconds,
+        member: lag.member.clone().unwrap_or_default(),
+        lease_epoch: lag.lease_epoch.cast_unsigned(),
+        log_epoch: LogEpoch::of(lag.next_offset).0.cast_unsigned(),
+        truncated_events: lag.truncated_events,
+        retry_events: failed.retries,
+        dead_letter_events: failed.dead_letters,
     }
 }
 
@@ -219,6 +289,7 @@ impl From<&PartitionSeek> for v1::PartitionSeek {
             previous_offset: moved.previous_offset,
             next_offset: moved.next_offset,
             replayed_events: moved.replayed_events,
+            cleared_retries: moved.cleared_retries,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod event;
 pub mod group;
 pub mod mask;
+pub mod outcome;
 pub mod position;
 pub mod publish;
 pub mod request_id;

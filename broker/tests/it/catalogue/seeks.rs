@@ -33,7 +33,7 @@ async fn seek(
 }
 
 fn moved(partition: u32, from: i64, to: i64, replayed: i64) -> PartitionSeek {
-    PartitionSeek { partition, previous_offset: from, next_offset: to, replayed_events: replayed }
+    PartitionSeek { partition, previous_offset: from, next_offset: to, replayed_events: replayed, cleared_retries: 0 }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{Clients, text};
 use eventflow_proto::EventBatch;
+use eventflow_proto::v1::event_outcome::Outcome;
 use eventflow_proto::v1::{self, commit_request::Frame as Ask, subscribe_response::Frame};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -30,6 +31,7 @@ impl Member {
             group: group.into(),
             member_name: name.into(),
             window_events: 100_000,
+            redeliveries: true,
             ..Default::default()
         };
         Self::subscribe(clients, request).await
@@ -155,11 +157,106 @@ impl Member {
         self.ask(Ask::Release(v1::CommitRelease { partitions })).await
     }
 
+    /// Says what became of events; answers what was refused.
+    pub async fn settle(&mut self, outcomes: Vec<v1::EventOutcome>) -> Vec<v1::OutcomeFailure> {
+        let frame_id = self.send(Ask::Outcomes(v1::CommitOutcomes { outcomes })).await.expect("sent");
+        let answer = self.answer().await.expect("an answer");
+        assert_eq!(answer.frame_id, frame_id);
+        answer.failures
+    }
+
+    /// Settles one event; answers the reason when it was refused.
+    pub async fn settle_one(&mut self, event: &Event, outcome: Outcome) -> Option<String> {
+        let failures = self.settle(vec![event.outcome(outcome)]).await;
+        failures.into_iter().next().map(|failure| failure.error.expect("an error").reason)
+    }
+
+    /// The next events that the member settles by itself, from the log or tried again.
+    pub async fn events(&mut self) -> Vec<Event> {
+        self.until(|_, frame| match frame {
+            Frame::Batch(batch) => Some(Event::of_batch(&batch.head)),
+            Frame::Redeliveries(again) => Some(again.events.iter().map(Event::of_redelivery).collect()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Events until there are so many.
+    pub async fn some_events(&mut self, count: usize) -> Vec<Event> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            seen.extend(self.events().await);
+        }
+        seen
+    }
+
     pub async fn leave(mut self) {
         self.ask(Ask::Leave(v1::CommitLeave {})).await;
         // The session is over when its stream ends.
         while let Ok(Some(_)) = self.frames.message().await {}
     }
+}
+
+/// An event that a member has and settles by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub partition: u32,
+    pub offset: i64,
+    pub log_epoch: u64,
+    pub lease_epoch: u64,
+    pub text: String,
+    pub attempt: u32,
+    pub last_reason: String,
+    pub in_place: bool,
+}
+
+impl Event {
+    fn of_batch(batch: &EventBatch) -> Vec<Self> {
+        let events = (batch.base_offset..).zip(&batch.events).map(|(offset, event)| Self {
+            partition: batch.partition,
+            offset,
+            log_epoch: batch.log_epoch,
+            lease_epoch: batch.lease_epoch,
+            text: text(event),
+            attempt: 1,
+            last_reason: String::new(),
+            in_place: false,
+        });
+        events.collect()
+    }
+
+    fn of_redelivery(again: &v1::Redelivery) -> Self {
+        let stored = again.event.as_ref().expect("an event");
+        Self {
+            partition: stored.partition,
+            offset: stored.offset,
+            log_epoch: stored.log_epoch,
+            lease_epoch: again.lease_epoch,
+            text: text(stored.event.as_ref().expect("an event")),
+            attempt: again.attempt,
+            last_reason: again.last_reason.clone(),
+            in_place: again.in_place,
+        }
+    }
+
+    pub fn outcome(&self, outcome: Outcome) -> v1::EventOutcome {
+        v1::EventOutcome {
+            partition: self.partition,
+            log_epoch: self.log_epoch,
+            lease_epoch: self.lease_epoch,
+            offset: Some(self.offset),
+            last_offset: None,
+            outcome: Some(outcome),
+        }
+    }
+}
+
+pub fn ack() -> Outcome {
+    Outcome::Ack(v1::Ack {})
+}
+
+pub fn nack(reason: &str) -> Outcome {
+    Outcome::Nack(v1::Nack { reason: reason.into(), error_class: "test".into(), delay: None })
 }
 
 /// Progress in one partition, as a frame.

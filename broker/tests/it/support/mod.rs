@@ -125,6 +125,17 @@ impl Clients {
         self.groups.create_consumer_group(request).await.expect("a group").into_inner().group.expect("a group")
     }
 
+    /// A group with settings of the test's own.
+    pub async fn create_group_with(&mut self, group: v1::ConsumerGroup) -> v1::ConsumerGroup {
+        let request = v1::CreateConsumerGroupRequest { group: Some(group), ..Default::default() };
+        self.groups.create_consumer_group(request).await.expect("a group").into_inner().group.expect("a group")
+    }
+
+    pub async fn lag(&mut self, group: &str) -> v1::GetLagResponse {
+        let request = v1::GetLagRequest { name: group.into() };
+        self.groups.get_lag(request).await.expect("lag").into_inner()
+    }
+
     /// Publishes texts to one partition, without a producer; answers the base offset.
     pub async fn publish(&mut self, stream: &str, partition: u32, texts: &[&str]) -> i64 {
         let events = texts.iter().map(|text| event(text)).collect();

@@ -83,6 +83,7 @@ async fn session(database: Database, broker: String, frames: Frames, member_name
         broker,
         silence_limit: Some(prost_types::Duration { seconds: 15, nanos: 0 }),
         reattached: id > 1,
+        ..Default::default()
     };
     say(&frames, Frame::Session(started)).await;
     let mut positions: BTreeMap<u32, (i64, u64)> =
@@ -150,7 +151,7 @@ fn commit(database: &Database, ask: Ask) -> Vec<v1::CommitResult> {
             group.left = true;
             Vec::new()
         }
-        Ask::Attach(_) | Ask::Heartbeat(_) => Vec::new(),
+        Ask::Attach(_) | Ask::Heartbeat(_) | Ask::Outcomes(_) => Vec::new(),
     }
 }
 
@@ -192,7 +193,7 @@ impl ConsumerService for Service {
             while let Ok(Some(v1::CommitRequest { frame_id, frame })) = asked.message().await {
                 let results = commit(&database, frame.expect("a frame"));
                 database.changed();
-                if answers.send(Ok(v1::CommitResponse { frame_id, results })).await.is_err() {
+                if answers.send(Ok(v1::CommitResponse { frame_id, results, failures: Vec::new() })).await.is_err() {
                     return;
                 }
             }

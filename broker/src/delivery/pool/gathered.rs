@@ -1,0 +1,173 @@
+//! What became of events, gathered for the next write; and who waits for it.
+
+use crate::delivery::control::{OutcomeFailure, member_fenced};
+use crate::delivery::pool::desk::{Origin, Taken};
+use crate::domain::ids::PartitionId;
+use crate::domain::ranges::Ranges;
+use crate::domain::retry::{Cause, Fate, RetryPolicy, Tries, decide};
+use crate::domain::{Applied, Error, Reason};
+use crate::store::outcomes::{Failed, Key, Lost, Settlement};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// A frame whose outcomes are not durable yet.
+pub(super) struct Waiting {
+    pub reply: oneshot::Sender<Vec<OutcomeFailure>>,
+    pub failures: Vec<OutcomeFailure>,
+    /// What it speaks of: by claim or retry.
+    pub parts: Vec<(Which, u32, Ranges)>,
+    pub since_ms: u64,
+}
+
+/// What an outcome is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Which {
+    Claim(Key),
+    Retry(Key),
+}
+
+/// Why events failed, and with whom.
+#[derive(Clone, Debug)]
+pub(super) struct Failing {
+    pub cause: Cause,
+    pub reason: String,
+    pub error_class: String,
+    pub member: Arc<str>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Gathered {
+    done: BTreeMap<Key, Ranges>,
+    failed: Vec<Failed>,
+    acked: Vec<Key>,
+    waiting: Vec<Waiting>,
+}
+
+impl Gathered {
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.failed.is_empty() && self.acked.is_empty() && self.waiting.is_empty()
+    }
+
+    pub fn wait(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
+    }
+
+    /// Books events that are done.
+    pub fn ack(&mut self, partition: PartitionId, taken: &Taken) -> Which {
+        let which = which(partition, taken);
+        match which {
+            Which::Claim(key) => self.done.entry(key).or_default().add_all(&taken.offsets),
+            Which::Retry(key) => self.acked.push(key),
+        }
+        which
+    }
+
+    /// Books what is gone from the log.
+    pub fn gone(&mut self, key: Key, offsets: &Ranges) {
+        self.done.entry(key).or_default().add_all(offsets);
+    }
+
+    /// Books events that failed. Says when they fall due, in milliseconds from now; None: dead letters.
+    pub fn fail(
+        &mut self,
+        partition: PartitionId,
+        taken: &Taken,
+        failing: &Failing,
+        policy: &RetryPolicy,
+    ) -> (Which, Vec<i64>) {
+        let which = which(partition, taken);
+        let (claim, tries) = match taken.origin {
+            Origin::Claim { from } => (Some(from), Tries::default()),
+            Origin::Retry { tries } => (None, tries),
+        };
+        let mut due = Vec::new();
+        for offset in taken.offsets.iter().flatten() {
+            let fate = decide(policy, tries, &failing.cause, Uuid::new_v4().as_u128() as u64);
+            let (delay_ms, lost_only, alone) = match fate {
+                Fate::Retry { delay_ms, lost_only, alone } => (Some(delay_ms), lost_only, alone),
+                Fate::DeadLetter => (None, false, false),
+            };
+            due.extend(delay_ms);
+            self.failed.push(Failed {
+                key: Key { partition, offset, lease_epoch: taken.fence.lease_epoch },
+                claim,
+                delay_ms,
+                lost_only,
+                alone,
+                reason: failing.reason.clone(),
+                error_class: failing.error_class.clone(),
+                member: failing.member.clone(),
+                duration_ms: taken.held_ms.cast_signed(),
+            });
+        }
+        if let Which::Claim(key) = which {
+            self.done.entry(key).or_default().add_all(&taken.offsets);
+        }
+        (which, due)
+    }
+
+    /// Tells those that have waited for too long; what they said is written all the same.
+    pub fn give_up_before(&mut self, since_ms: u64, seconds: u64) {
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.since_ms < since_ms) {
+            waiting.give_up(seconds);
+        }
+    }
+
+    /// Takes everything, for one write.
+    pub fn take(&mut self) -> (Settlement, Vec<Waiting>) {
+        let Self { done, failed, acked, waiting } = std::mem::take(self);
+        (Settlement { done: done.into_iter().collect(), failed, acked }, waiting)
+    }
+}
+
+fn which(partition: PartitionId, taken: &Taken) -> Which {
+    let lease_epoch = taken.fence.lease_epoch;
+    match taken.origin {
+        Origin::Claim { from } => Which::Claim(Key { partition, offset: from, lease_epoch }),
+        Origin::Retry { .. } => {
+            let offset = taken.offsets.first().map_or(0, |range| range.start);
+            Which::Retry(Key { partition, offset, lease_epoch })
+        }
+    }
+}
+
+/// What a write found to be held no more.
+pub(super) fn lost(settlement: &Settlement, lost: &Lost) -> HashSet<Which> {
+    let claims = lost.claims.iter().filter_map(|place| Some(Which::Claim(settlement.done.get(*place)?.0)));
+    let failed = lost.failed.iter().filter_map(|place| Some(Which::Retry(settlement.failed.get(*place)?.key)));
+    let acked = lost.acked.iter().filter_map(|place| Some(Which::Retry(*settlement.acked.get(*place)?)));
+    claims.chain(failed).chain(acked).collect()
+}
+
+impl Waiting {
+    /// Answers: what was lost was fenced, the rest is durable.
+    pub fn answer(mut self, lost: &HashSet<Which>) {
+        if !lost.is_empty() {
+            let fenced = self.parts.iter().filter(|(which, ..)| lost.contains(which));
+            let failures = fenced.flat_map(|(_, partition, offsets)| failures(*partition, offsets, member_fenced));
+            self.failures.extend(failures.collect::<Vec<_>>());
+        }
+        // A Commit stream that has gone does not need its answer.
+        let _ = self.reply.send(self.failures);
+    }
+
+    /// The database has not answered for too long.
+    pub fn give_up(mut self, seconds: u64) {
+        let unknown = |partition: u32| {
+            let message = format!(
+                "the database did not answer within {seconds} s; the outcome is written when it is back and the lease still stands"
+            );
+            Error::new(Reason::OutcomeUnknown, message).applied(Applied::Unknown).fact("partition", partition)
+        };
+        let parts = self.parts.iter().flat_map(|(_, partition, offsets)| failures(*partition, offsets, unknown));
+        self.failures.extend(parts.collect::<Vec<_>>());
+        let _ = self.reply.send(self.failures);
+    }
+}
+
+fn failures(partition: u32, offsets: &Ranges, error: impl Fn(u32) -> Error) -> impl Iterator<Item = OutcomeFailure> {
+    offsets.iter().map(move |offsets| OutcomeFailure { partition, offsets, error: error(partition) })
+}

@@ -1,0 +1,177 @@
+//! Pools: how the members of a group at one broker share events that each of them settles by itself.
+//!
+//! A pool is one task a group and broker. In a shared group it claims blocks of offsets, hands their events out, and takes those
+//! that failed before as they fall due; in an ordered group that skips failed events it does only the latter. It holds what it has
+//! claimed under lease epochs, so that two brokers never hand out the same offset; what it knows beside that (who has what, and
+//! until when) is memory: a broker that dies loses it, and its claims go to others, uncounted.
+//!
+//! **Invariants:** an event that was claimed is in flight, waits to be dealt, or is done; an outcome is answered after it is durable;
+//! a failed event becomes a retry or a dead letter in the transaction that marks it as done.
+
+mod claims;
+mod dealing;
+mod desk;
+mod gathered;
+mod holding;
+mod pace;
+mod task;
+
+use crate::delivery::Deliveries;
+use crate::delivery::control::{EventOutcome, OutcomeFailure};
+use crate::delivery::frame::Frame;
+use crate::domain::Result;
+use crate::domain::group::ConsumerGroup;
+use crate::domain::ids::{GroupId, PartitionId};
+use crate::runtime::Kind;
+use desk::SeatId;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use task::PoolTask;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// Messages that wait for a pool; whoever has more waits.
+const INBOX: usize = 1_024;
+/// Frames that wait for a session; a pool passes over a seat whose frames are not taken.
+const DEALS: usize = 16;
+
+/// The pools of this broker. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Pools(Arc<PoolMap>);
+
+/// By group and incarnation of the broker: what another incarnation held is fenced.
+type PoolKey = (GroupId, Uuid);
+
+#[derive(Default)]
+struct PoolMap {
+    pools: Mutex<HashMap<PoolKey, mpsc::Sender<Message>>>,
+    seats: AtomicU64,
+}
+
+/// Who sits down, and with what window.
+#[derive(Clone, Debug)]
+pub struct Sitting {
+    pub member: Arc<str>,
+    pub window_events: u64,
+    pub window_bytes: u64,
+}
+
+/// A session's place in a pool. Dropped, it counts as a lost stream.
+pub struct Seat {
+    id: SeatId,
+    pool: mpsc::Sender<Message>,
+    deals: mpsc::Receiver<Result<Frame>>,
+}
+
+/// How a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// Its unsettled events go to others, uncounted.
+    Uncounted,
+    /// Its stream was lost: what had left the broker counts as a failed attempt.
+    Lost,
+}
+
+enum Message {
+    Sit {
+        seat: SeatId,
+        sitting: Sitting,
+        deals: mpsc::Sender<Result<Frame>>,
+    },
+    Outcomes {
+        seat: SeatId,
+        outcomes: Vec<EventOutcome>,
+        reply: oneshot::Sender<Vec<OutcomeFailure>>,
+    },
+    /// In an ordered group: the member gets retries of the partitions that it holds.
+    Holds {
+        seat: SeatId,
+        partitions: BTreeMap<u32, PartitionId>,
+    },
+    Leave {
+        seat: SeatId,
+        going: Going,
+    },
+}
+
+impl Pools {
+    /// Sits a session down, at a pool that is made when there is none.
+    pub async fn sit(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>, sitting: Sitting) -> Seat {
+        let id = SeatId(self.0.seats.fetch_add(1, Ordering::Relaxed));
+        let (sender, deals) = mpsc::channel(DEALS);
+        loop {
+            let pool = self.pool(parts, group);
+            let message = Message::Sit { seat: id, sitting: sitting.clone(), deals: sender.clone() };
+            // A pool that ended at this moment is followed by another.
+            if pool.send(message).await.is_ok() {
+                return Seat { id, pool, deals };
+            }
+        }
+    }
+
+    fn pool(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>) -> mpsc::Sender<Message> {
+        let key = (group.id, parts.trust.incarnation());
+        let mut pools = self.lock();
+        if let Some(pool) = pools.get(&key).filter(|pool| !pool.is_closed()) {
+            return pool.clone();
+        }
+        let (pool, inbox) = mpsc::channel(INBOX);
+        pools.insert(key, pool.clone());
+        let task = PoolTask::new(parts.clone(), group.clone(), key.1, inbox);
+        let span = tracing::debug_span!("pool", group = %group.name);
+        let (pools, ended) = (self.clone(), pool.clone());
+        let run = async move {
+            let outcome = task.run(&pools, key).await;
+            pools.remove(key, &ended);
+            outcome
+        };
+        parts.tasks.spawn(Kind::Session, run.instrument(span));
+        pool
+    }
+
+    fn remove(&self, key: PoolKey, pool: &mpsc::Sender<Message>) {
+        let mut pools = self.lock();
+        if pools.get(&key).is_some_and(|known| known.same_channel(pool)) {
+            pools.remove(&key);
+        }
+    }
+
+    /// Closes an inbox when it is empty. False: somebody sat down meanwhile.
+    fn close(&self, key: PoolKey, inbox: &mut mpsc::Receiver<Message>) -> bool {
+        let mut pools = self.lock();
+        if !inbox.is_empty() {
+            return false;
+        }
+        inbox.close();
+        pools.remove(&key);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PoolKey, mpsc::Sender<Message>>> {
+        self.0.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// The next frame for the member; None: the pool has ended. Cancel-safe.
+    pub async fn deal(&mut self) -> Option<Result<Frame>> {
+        self.deals.recv().await
+    }
+
+    /// Settles events; the answer comes when it is durable.
+    pub async fn settle(&self, outcomes: Vec<EventOutcome>, reply: oneshot::Sender<Vec<OutcomeFailure>>) {
+        // A pool that has ended drops the reply, and the session ends too.
+        let _ = self.pool.send(Message::Outcomes { seat: self.id, outcomes, reply }).await;
+    }
+
+    /// The member holds these partitions now.
+    pub async fn holds(&self, partitions: BTreeMap<u32, PartitionId>) {
+        let _ = self.pool.send(Message::Holds { seat: self.id, partitions }).await;
+    }
+
+    pub async fn leave(self, going: Going) {
+        let _ = self.pool.send(Message::Leave { seat: self.id, going }).await;
+    }
+}

@@ -1,0 +1,435 @@
+//! The task of a pool: what it does with each message, answer and tick.
+
+use crate::delivery::control::{EventOutcome, OutcomeFailure, Verdict};
+use crate::delivery::frame::Frame;
+use crate::delivery::pool::claims::Lane;
+use crate::delivery::pool::desk::{Desk, Origin, SeatId, Taken};
+use crate::delivery::pool::gathered::{self, Failing, Gathered, Waiting};
+use crate::delivery::pool::{Going, Message, PoolKey, Pools, Sitting};
+use crate::delivery::source::Turn;
+use crate::delivery::{Deliveries, session_expired};
+use crate::domain::group::ConsumerGroup;
+use crate::domain::ids::PartitionId;
+use crate::domain::retry::Cause;
+use crate::domain::{Error, Reason, Result};
+use crate::groups::coordinator::GroupWatch;
+use crate::runtime::clock::since_boot;
+use crate::store::Store;
+use crate::store::log::Page;
+use crate::store::membership::GroupSnapshot;
+use crate::store::outcomes::{self, Claim, Holder, Key, Lost, Settlement};
+use crate::store::retries::Retry;
+use crate::tail::Waker;
+use crate::telemetry::metrics;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// Between looks at the clocks: deadlines, retries that are due, claims that others gave back.
+const TICK: Duration = Duration::from_millis(50);
+/// Between two writes, and between two claims of a partition: a row is changed at most so often.
+pub(super) const REST_MS: u64 = 20;
+/// Between questions for what others may have left: free claims, retries of other brokers.
+pub(super) const POLL_MS: u64 = 500;
+/// Between attempts to write when the database is away.
+pub(super) const BACKOFF: Duration = Duration::from_millis(100);
+/// How long an outcome waits for the database before its sender is told that nobody knows.
+const UNKNOWN_AFTER_MS: u64 = 10_000;
+
+/// A member, as the pool knows it.
+pub(super) struct Member {
+    pub deals: mpsc::Sender<Result<Frame>>,
+    /// In an ordered group: what it holds.
+    pub holds: BTreeMap<u32, PartitionId>,
+}
+
+/// Something that was started beside the loop has finished.
+pub(super) enum Done {
+    Claimed {
+        asked: Vec<(u32, i64)>,
+        claims: Result<Vec<Claim>>,
+    },
+    Read {
+        partition: u32,
+        from: i64,
+        page: Result<Option<Page>>,
+    },
+    Took {
+        retries: Result<Vec<Retry>>,
+    },
+    Wrote {
+        settlement: Settlement,
+        lost: Lost,
+    },
+    Held {
+        known: (HashSet<Key>, HashSet<Key>),
+        held: Result<(Vec<Key>, Vec<Key>)>,
+    },
+    /// Given back, or not: then the sweep or nobody takes it.
+    Nothing,
+}
+
+/// See the module.
+pub(super) struct PoolTask {
+    pub parts: Deliveries,
+    pub group: Arc<ConsumerGroup>,
+    pub holder: Holder,
+    inbox: mpsc::Receiver<Message>,
+    watch: GroupWatch,
+    pub waker: Waker,
+    pub desk: Desk,
+    pub members: HashMap<SeatId, Member>,
+    pub turn: SeatId,
+    pub lane_turn: u32,
+    /// What is held here and what the database knows may differ.
+    pub doubtful: bool,
+    pub lanes: BTreeMap<u32, Lane>,
+    pub indexes: HashMap<PartitionId, u32>,
+    /// Retries in this broker's hands, and those of them that wait to be dealt.
+    pub retries: HashMap<Key, Retry>,
+    pub ready: VecDeque<Key>,
+    /// When retries that this pool wrote fall due.
+    pub due: BTreeSet<u64>,
+    pub gathered: Gathered,
+    /// Who waits for the write that is under way.
+    asked: Vec<Waiting>,
+    pub writing: bool,
+    wrote_ms: u64,
+    pub claiming: bool,
+    pub taking: bool,
+    pub polled_ms: u64,
+    pub dealt_ms: u64,
+    pub paused: bool,
+    pub snapshot: Option<Arc<GroupSnapshot>>,
+    pub work: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+pub(super) fn now_ms() -> u64 {
+    since_boot().as_millis() as u64
+}
+
+impl PoolTask {
+    pub fn new(parts: Deliveries, group: Arc<ConsumerGroup>, broker: Uuid, inbox: mpsc::Receiver<Message>) -> Self {
+        let holder = Holder { organization: group.organization, group: group.id, holder: Uuid::new_v4(), broker };
+        Self {
+            watch: parts.groups.watch(group.id),
+            desk: Desk::new(group.ack_timeout_ms.unsigned_abs()),
+            parts,
+            group,
+            holder,
+            inbox,
+            waker: Waker::default(),
+            members: HashMap::new(),
+            turn: SeatId(0),
+            lane_turn: 0,
+            doubtful: false,
+            lanes: BTreeMap::new(),
+            indexes: HashMap::new(),
+            retries: HashMap::new(),
+            ready: VecDeque::new(),
+            due: BTreeSet::new(),
+            gathered: Gathered::default(),
+            asked: Vec::new(),
+            writing: false,
+            wrote_ms: 0,
+            claiming: false,
+            taking: false,
+            polled_ms: 0,
+            dealt_ms: 0,
+            paused: false,
+            snapshot: None,
+            work: FuturesUnordered::new(),
+        }
+    }
+
+    pub async fn run(mut self, pools: &Pools, key: PoolKey) -> Result<()> {
+        let mut view = self.watch.view().clone();
+        view.mark_changed();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            self.write();
+            self.ask_what_is_held();
+            self.deal();
+            let (waker, rest) = (self.waker.clone(), self.rest_ms());
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return Ok(()),
+                },
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
+                changed = view.changed() => match changed {
+                    Ok(()) => { let now = view.borrow_and_update().clone(); self.look_at(now) }
+                    // The broker goes down; the sweep frees what is held.
+                    Err(_) => return Ok(()),
+                },
+                () = waker.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(rest.unwrap_or_default())), if rest.is_some() => {}
+                _ = ticks.tick() => self.tick(),
+            }
+            if self.desk.is_empty() && self.give_everything_back() && pools.close(key, &mut self.inbox) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long until something that rests may go on.
+    fn rest_ms(&self) -> Option<u64> {
+        let now = now_ms();
+        let write = (!self.writing && !self.gathered.is_empty()).then_some(self.wrote_ms + REST_MS);
+        let claim =
+            (!self.claiming).then(|| self.lanes.values().map(|lane| lane.rested_ms).filter(|at| *at > now).min());
+        let due = self.due.range(now + 1..).next().copied();
+        let next = [write, claim.flatten(), due].into_iter().flatten().min()?;
+        Some(next.saturating_sub(now).max(1))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Sit { seat, sitting, deals } => {
+                let Sitting { member, window_events, window_bytes } = sitting;
+                self.desk.sit(seat, member, (window_events, window_bytes));
+                self.members.insert(seat, Member { deals, holds: BTreeMap::new() });
+                self.polled_ms = 0;
+            }
+            Message::Outcomes { seat, outcomes, reply } => self.settle(seat, outcomes, reply),
+            Message::Holds { seat, partitions } => {
+                self.indexes.extend(partitions.iter().map(|(index, id)| (*id, *index)));
+                if let Some(member) = self.members.get_mut(&seat) {
+                    member.holds = partitions;
+                }
+                self.polled_ms = 0;
+            }
+            Message::Leave { seat, going } => self.leave(seat, going),
+        }
+    }
+
+    fn leave(&mut self, seat: SeatId, going: Going) {
+        self.members.remove(&seat);
+        let member = self.desk.member(seat);
+        let (flushed, queued) = self.desk.leave(seat, now_ms());
+        queued.iter().for_each(|taken| self.put_back(taken));
+        match (going, member) {
+            (Going::Lost, Some(member)) => {
+                let reason = "the member's stream ended without a leave".to_owned();
+                let failing = Failing { cause: Cause::StreamLost, reason, error_class: "stream_lost".into(), member };
+                for taken in &flushed {
+                    self.fail(taken, &failing);
+                }
+            }
+            _ => flushed.iter().for_each(|taken| self.put_back(taken)),
+        }
+    }
+
+    /// Events that nobody settled wait to be dealt again, uncounted.
+    pub(super) fn put_back(&mut self, taken: &Taken) {
+        match taken.origin {
+            Origin::Claim { from } => {
+                if let Some(lane) = self.lanes.get_mut(&taken.partition) {
+                    lane.returned(from, taken.fence, &taken.offsets);
+                }
+            }
+            Origin::Retry { .. } => {
+                let offset = taken.offsets.first().map_or(0, |range| range.start);
+                let Some(partition) = self.id_of(taken.partition) else { return };
+                let key = Key { partition, offset, lease_epoch: taken.fence.lease_epoch };
+                if self.retries.contains_key(&key) {
+                    self.ready.push_front(key);
+                }
+            }
+        }
+    }
+
+    pub(super) fn id_of(&self, index: u32) -> Option<PartitionId> {
+        let known = self.indexes.iter().find(|(_, known)| **known == index).map(|(id, _)| *id);
+        self.lanes.get(&index).map(|lane| lane.id).or(known)
+    }
+
+    fn settle(&mut self, seat: SeatId, outcomes: Vec<EventOutcome>, reply: oneshot::Sender<Vec<OutcomeFailure>>) {
+        let now = now_ms();
+        let member = self.desk.member(seat).unwrap_or_else(|| "".into());
+        let (mut failures, mut parts) = (Vec::new(), Vec::new());
+        for outcome in outcomes {
+            let partition = outcome.partition;
+            let refused = if let Verdict::Extend { by } = &outcome.verdict {
+                let by = by.map_or(self.group.ack_timeout_ms.unsigned_abs(), |by| by.as_millis() as u64);
+                self.desk.extend(seat, &outcome, now + by)
+            } else {
+                let (taken, refused) = self.desk.settle(seat, &outcome, now);
+                for taken in taken {
+                    let which = match failing(&outcome.verdict, &member) {
+                        None => self.id_of(partition).map(|id| self.gathered.ack(id, &taken)),
+                        Some(failing) => self.fail(&taken, &failing),
+                    };
+                    parts.extend(which.map(|which| (which, partition, taken.offsets)));
+                }
+                refused
+            };
+            failures.extend(refused.into_iter().map(|(offsets, error)| OutcomeFailure { partition, offsets, error }));
+        }
+        if parts.is_empty() {
+            // Nothing to be written: extensions, and what was refused.
+            let _ = reply.send(failures);
+            return;
+        }
+        self.gathered.wait(Waiting { reply, failures, parts, since_ms: now });
+    }
+
+    fn fail(&mut self, taken: &Taken, failing: &Failing) -> Option<gathered::Which> {
+        let id = self.id_of(taken.partition)?;
+        metrics::get().failed_attempts.increment(taken.offsets.len());
+        let (which, due) = self.gathered.fail(id, taken, failing, &self.group.retry);
+        let now = now_ms();
+        self.due.extend(due.into_iter().map(|delay| now + delay.unsigned_abs()));
+        Some(which)
+    }
+
+    /// Writes what is gathered, one write at a time.
+    fn write(&mut self) {
+        if self.writing || self.gathered.is_empty() || now_ms() < self.wrote_ms + REST_MS {
+            return;
+        }
+        self.writing = true;
+        let settlement;
+        (settlement, self.asked) = self.gathered.take();
+        let (store, holder) = (self.parts.store.clone(), self.holder);
+        self.work.push(Box::pin(async move {
+            let lost = write(&store, &holder, &settlement).await;
+            Done::Wrote { settlement, lost }
+        }));
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Claimed { asked, claims } => self.claimed(asked, claims),
+            Done::Read { partition, from, page } => self.turn_page(partition, from, page),
+            Done::Took { retries } => self.took(retries),
+            Done::Wrote { settlement, lost } => self.wrote(&settlement, &lost),
+            Done::Held { known, held } => self.compare(&known, held),
+            Done::Nothing => {}
+        }
+    }
+
+    fn wrote(&mut self, settlement: &Settlement, lost: &Lost) {
+        self.writing = false;
+        self.wrote_ms = now_ms();
+        let lost = gathered::lost(settlement, lost);
+        for (key, done) in &settlement.done {
+            let Some(lane) = self.indexes.get(&key.partition).and_then(|index| self.lanes.get_mut(index)) else {
+                continue;
+            };
+            if lost.contains(&gathered::Which::Claim(*key)) {
+                self.drop_claim(*key);
+            } else {
+                lane.written(*key, done);
+            }
+        }
+        let dead = settlement.failed.iter().filter(|failed| failed.delay_ms.is_none()).count();
+        metrics::get().dead_letters.increment(dead as u64);
+        let retries = settlement.failed.iter().filter(|failed| failed.claim.is_none()).map(|failed| failed.key);
+        for key in retries.chain(settlement.acked.iter().copied()) {
+            self.retries.remove(&key);
+        }
+        std::mem::take(&mut self.asked).into_iter().for_each(|waiting| waiting.answer(&lost));
+    }
+
+    fn tick(&mut self) {
+        let now = now_ms();
+        let lost: Vec<SeatId> =
+            self.members.iter().filter(|(_, member)| member.deals.is_closed()).map(|(seat, _)| *seat).collect();
+        lost.into_iter().for_each(|seat| self.leave(seat, Going::Lost));
+        if self.desk.has_flights() {
+            for (member, taken) in self.desk.expire(now) {
+                let reason = format!("no outcome within {} ms", taken.held_ms);
+                let failing = Failing { cause: Cause::Expired, reason, error_class: "deadline".into(), member };
+                self.fail(&taken, &failing);
+            }
+        }
+        let late = now.saturating_sub(UNKNOWN_AFTER_MS);
+        self.gathered.give_up_before(late, UNKNOWN_AFTER_MS / 1_000);
+        for waiting in self.asked.extract_if(.., |waiting| waiting.since_ms < late) {
+            waiting.give_up(UNKNOWN_AFTER_MS / 1_000);
+        }
+        self.hand_back_idle(now);
+    }
+
+    fn turn_page(&mut self, partition: u32, from: i64, page: Result<Option<Page>>) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        lane.reading = false;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) if error.reason() == Reason::DataLoss => return self.end_all(&error),
+            Err(error) => {
+                tracing::debug!(?error, partition, "the log could not be read; trying again");
+                return;
+            }
+        };
+        match lane.source.turn(from, page) {
+            // A cut log has another epoch: its snapshot is on its way.
+            Turn::Going | Turn::Gone | Turn::Cut { .. } => {}
+            Turn::Truncated { floor } => {
+                for (key, gone) in lane.cut_below(floor) {
+                    self.gathered.gone(key, &gone);
+                }
+                for member in self.members.values() {
+                    let told = Frame::Truncated { partition, from, to: floor, resumed: true };
+                    let _ = member.deals.try_send(Ok(told));
+                }
+            }
+        }
+    }
+
+    /// No member can go on.
+    fn end_all(&mut self, error: &Error) {
+        for member in self.members.values() {
+            let _ = member.deals.try_send(Err(error.clone()));
+        }
+    }
+
+    /// The broker's lease was swept: whoever is here must come again.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.parts.trust.incarnation() != self.holder.broker
+    }
+
+    pub(super) fn fenced(&mut self) {
+        self.end_all(&session_expired());
+    }
+}
+
+/// Why events fail, by a member's word; None: they do not.
+fn failing(verdict: &Verdict, member: &Arc<str>) -> Option<Failing> {
+    let member = member.clone();
+    match verdict {
+        Verdict::Nack { reason, error_class, delay_ms } => Some(Failing {
+            cause: Cause::Nack { delay_ms: *delay_ms },
+            reason: reason.clone(),
+            error_class: error_class.clone(),
+            member,
+        }),
+        Verdict::DeadLetter { reason, error_class } => {
+            Some(Failing { cause: Cause::GivenUp, reason: reason.clone(), error_class: error_class.clone(), member })
+        }
+        Verdict::Ack | Verdict::Extend { .. } => None,
+    }
+}
+
+/// Writes until it is known. A call that may have been applied before says nothing about what it finds gone.
+async fn write(store: &Store, holder: &Holder, settlement: &Settlement) -> Lost {
+    let mut repeated = false;
+    loop {
+        let written = async { outcomes::settle(&store.conn().await?, holder, settlement).await };
+        match written.await {
+            Ok(_) if repeated => return Lost::default(),
+            Ok(lost) => return lost,
+            Err(error) => {
+                repeated |= error.reason() == Reason::OutcomeUnknown;
+                tracing::warn!(?error, "outcomes could not be written; trying again");
+            }
+        }
+        tokio::time::sleep(BACKOFF).await;
+    }
+}

@@ -1,0 +1,1 @@
+select is_retry, partition_id, at_offset, lease_epoch from eventflow.held_v1($1, $2, $3)

@@ -1,0 +1,138 @@
+//! What became of events, on its way to the broker: merged into as few outcomes as it takes. Pure but for whoever waits.
+
+use eventflow_proto::v1::{self, event_outcome::Outcome};
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+use crate::{
+    convert::duration_to_wire,
+    error::{Error, Result},
+};
+
+/// An event as it was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Which {
+    /// Memberships so far: what an earlier one was given is not this one's.
+    pub(super) generation: u64,
+    pub(super) partition: u32,
+    pub(super) log_epoch: u64,
+    pub(super) lease_epoch: u64,
+    pub(super) offset: i64,
+}
+
+/// What became of an event.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) which: Which,
+    pub(super) failure: Option<Failure>,
+    pub(super) waiter: Option<oneshot::Sender<Result<()>>>,
+}
+
+/// The outcomes of a frame. What was said is in order afterwards.
+pub(super) fn frame(said: &mut [Said]) -> v1::CommitOutcomes {
+    said.sort_by_key(|said| said.which);
+    let mut outcomes: Vec<v1::EventOutcome> = Vec::new();
+    for said in said.iter() {
+        let is_ack = said.failure.is_none();
+        if let Some(last) = outcomes.last_mut()
+            && is_ack
+            && matches!(last.outcome, Some(Outcome::Ack(_)))
+            && follows(last, said.which)
+        {
+            last.last_offset = Some(said.which.offset);
+            continue;
+        }
+        outcomes.push(wire(said.which, outcome(said.failure.as_ref())));
+    }
+    v1::CommitOutcomes { outcomes }
+}
+
+/// More time for events, which are in order.
+pub(super) fn extension(held: impl Iterator<Item = Which>) -> v1::CommitOutcomes {
+    let mut outcomes: Vec<v1::EventOutcome> = Vec::new();
+    for which in held {
+        match outcomes.last_mut() {
+            Some(last) if follows(last, which) => last.last_offset = Some(which.offset),
+            _ => outcomes.push(wire(which, Outcome::Extend(v1::Extend { by: None }))),
+        }
+    }
+    outcomes.truncate(eventflow_proto::limits::OUTCOMES_MAX);
+    v1::CommitOutcomes { outcomes }
+}
+
+fn follows(last: &v1::EventOutcome, which: Which) -> bool {
+    let epochs = (last.partition, last.log_epoch, last.lease_epoch);
+    let end = last.last_offset.or(last.offset).map(|offset| offset + 1);
+    epochs == (which.partition, which.log_epoch, which.lease_epoch) && end == Some(which.offset)
+}
+
+fn wire(which: Which, outcome: Outcome) -> v1::EventOutcome {
+    v1::EventOutcome {
+        partition: which.partition,
+        log_epoch: which.log_epoch,
+        lease_epoch: which.lease_epoch,
+        offset: Some(which.offset),
+        last_offset: None,
+        outcome: Some(outcome),
+    }
+}
+
+fn outcome(failure: Option<&Failure>) -> Outcome {
+    match failure {
+        None => Outcome::Ack(v1::Ack {}),
+        Some(Failure { reason, class, is_final: true, .. }) => {
+            Outcome::DeadLetter(v1::DeadLetter { reason: reason.clone(), error_class: class.clone() })
+        }
+        Some(Failure { reason, class, delay, .. }) => Outcome::Nack(v1::Nack {
+            reason: reason.clone(),
+            error_class: class.clone(),
+            delay: delay.map(duration_to_wire),
+        }),
+    }
+}
+
+/// Tells those who wait: what was refused, and what is durable.
+pub(super) fn answer(said: Vec<Said>, failures: &[v1::OutcomeFailure]) {
+    for said in said {
+        let which = said.which;
+        let refused = failures.iter().find(|failure| {
+            failure.partition == which.partition && (failure.offset..=failure.last_offset).contains(&which.offset)
+        });
+        let error = refused.map(|failure| Error::from(failure.error.clone().unwrap_or_default()));
+        if let Some(error) = &error {
+            tracing::debug!(%error, partition = which.partition, offset = which.offset, "an outcome was refused");
+        }
+        if let Some(waiter) = said.waiter {
+            // Who gave up waiting does not need to know.
+            let _ = waiter.send(error.map_or(Ok(()), Err));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(partition: u32, offset: i64, failure: Option<Failure>) -> Said {
+        let which = Which { generation: 1, partition, log_epoch: 0, lease_epoch: 7, offset };
+        Said { which, failure, waiter: None }
+    }
+
+    #[test]
+    fn acks_that_follow_one_another_are_one_outcome() {
+        let mut all = vec![
+            said(0, 3, None),
+            said(1, 0, None),
+            said(0, 1, None),
+            said(0, 2, Some(Failure::retry("busy").after(std::time::Duration::from_secs(2)))),
+            said(0, 4, None),
+            said(0, 6, Some(Failure::give_up("never"))),
+        ];
+        let outcomes = frame(&mut all).outcomes;
+        let ranges: Vec<_> =
+            outcomes.iter().map(|one| (one.partition, one.offset.unwrap_or(-1), one.last_offset)).collect();
+        assert_eq!(ranges, [(0, 1, None), (0, 2, None), (0, 3, Some(4)), (0, 6, None), (1, 0, None)]);
+        assert!(matches!(&outcomes[1].outcome, Some(Outcome::Nack(nack)) if nack.delay.is_some()));
+        assert!(matches!(&outcomes[3].outcome, Some(Outcome::DeadLetter(_))));
+    }
+}
