@@ -14,3 +14,9 @@ pub fn from_now(age: Duration) -> SystemTime {
     let now = SystemTime::now();
     now.checked_add(age).unwrap_or(now)
 }
+
+/// Seconds since 1970 on this machine's clock.
+#[expect(clippy::disallowed_methods, reason = "compared with what this machine wrote down")]
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

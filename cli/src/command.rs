@@ -27,7 +27,7 @@ pub enum Command {
     Status(server::status::Arguments),
     /// Is this deployment fit for production? Exit code 1 when it is not
     Doctor(server::doctor::Arguments),
-    /// What an operator does directly on the database: key create
+    /// What an operator does directly on the database: key create, user create
     Admin(server::admin::Arguments),
     /// Two brokers, 38,094 earthquakes, one broker killed half-way: shows that nothing is lost
     Demo(demo::Arguments),
@@ -47,6 +47,18 @@ pub enum Command {
     Context(client::context::Arguments),
     /// API keys: create, list, rotate, revoke
     Key(client::key::Arguments),
+    /// People: list, invite, update, reset, remove
+    User(client::user::Arguments),
+    /// Sign in; the session is kept with the context
+    Login(client::account::Login),
+    /// Sign out
+    Logout(client::account::Logout),
+    /// Whose credential commands have
+    Whoami(client::account::Plain),
+    /// Change your password
+    Password(client::account::Plain),
+    /// Accept an invitation: set your password
+    Accept(client::account::Plain),
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
 }
@@ -69,6 +81,12 @@ impl Command {
             Self::Limits(arguments) => client::limits::run(arguments).await,
             Self::Context(arguments) => client::context::run(arguments),
             Self::Key(arguments) => client::key::run(arguments).await,
+            Self::User(arguments) => client::user::run(arguments).await,
+            Self::Login(arguments) => client::account::login(arguments).await,
+            Self::Logout(arguments) => client::account::logout(arguments).await,
+            Self::Whoami(arguments) => client::account::whoami(arguments).await,
+            Self::Password(arguments) => client::account::password(arguments).await,
+            Self::Accept(arguments) => client::account::accept(arguments).await,
             Self::Completion { shell } => complete(shell),
         }
     }

@@ -67,6 +67,19 @@ impl Client {
         }
     }
 
+    /// Makes a call that must not be made twice.
+    pub(crate) async fn once<T, F>(&self, call: impl FnOnce(Transport) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let limit = self.connections().options().call_timeout;
+        let answer = async {
+            let connection = self.connections().get().await?;
+            call(connection.transport.clone()).await.map(Response::into_inner).map_err(Error::from)
+        };
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(timed_out(limit)))
+    }
+
     async fn attempt<T, F>(&self, call: impl Fn(Transport) -> F) -> Result<T>
     where
         F: Future<Output = Result<Response<T>, Status>>,

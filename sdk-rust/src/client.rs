@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api_keys::ApiKeys,
+    auth::Auth,
     connection::Connections,
     consumer::ConsumerBuilder,
     error::Result,
@@ -18,6 +19,7 @@ use crate::{
     producer::{Hub, ProducerBuilder},
     read::ReadBuilder,
     streams::Streams,
+    users::Users,
     worker::WorkerBuilder,
 };
 
@@ -86,6 +88,16 @@ impl Client {
     /// Administration of API keys.
     pub fn api_keys(&self) -> ApiKeys {
         ApiKeys::new(self.clone())
+    }
+
+    /// Signing in and out.
+    pub fn auth(&self) -> Auth {
+        Auth::new(self.clone())
+    }
+
+    /// Administration of users.
+    pub fn users(&self) -> Users {
+        Users::new(self.clone())
     }
 
     /// The limits of the broker.

@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 pub mod api_keys;
+pub mod auth;
 mod call;
 mod client;
 mod connection;
@@ -50,6 +51,7 @@ mod position;
 pub mod producer;
 pub mod read;
 pub mod streams;
+pub mod users;
 pub mod worker;
 
 pub use crate::{

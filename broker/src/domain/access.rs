@@ -1,8 +1,8 @@
 //! What may be done, and the one table that says who may do it.
 //!
-//! A key holds scopes, each everywhere or in the streams that its patterns name. Whatever a call asks for is an [`Action`];
-//! [`holders`] is the table; [`Authority::reach`] is the answer for one caller: nothing, everything, or some streams. Only
-//! `identity` turns an answer into a proof.
+//! A key holds scopes, each everywhere or in the streams that its patterns name; a user has one role. Whatever a call asks for
+//! is an [`Action`]; [`holders`] is the table; [`Authority::reach`] is the answer for one caller: nothing, everything, or some
+//! streams. Only `identity` turns an answer into a proof.
 
 use super::pattern::Pattern;
 use super::{Error, Result};
@@ -29,6 +29,35 @@ pub enum Action {
     ManageGroups,
     /// Create, look at, rotate and revoke API keys.
     ManageKeys,
+    /// Invite, look at, change and remove users.
+    ManageUsers,
+    /// Manage one's own sessions and password.
+    OwnAccount,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Viewer,
+    Editor,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Editor, Self::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Editor => "editor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
 }
 
 /// Part of what a key may do.
@@ -40,15 +69,33 @@ pub enum Scope {
     Manage,
 }
 
-/// The table: the scopes that allow an action. What does not stand here is refused.
-pub fn holders(action: Action) -> &'static [Scope] {
+/// What stands in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Scope(Scope),
+    Role(Role),
+}
+
+/// The table: who may do it. What does not stand here is refused.
+pub fn holders(action: Action) -> &'static [Holder] {
+    const PUBLISH: Holder = Holder::Scope(Scope::Publish);
+    const CONSUME: Holder = Holder::Scope(Scope::Consume);
+    const READ: Holder = Holder::Scope(Scope::Read);
+    const MANAGE: Holder = Holder::Scope(Scope::Manage);
+    const VIEWER: Holder = Holder::Role(Role::Viewer);
+    const EDITOR: Holder = Holder::Role(Role::Editor);
+    const ADMIN: Holder = Holder::Role(Role::Admin);
     match action {
-        Action::Publish => &[Scope::Publish],
-        Action::Consume => &[Scope::Consume],
-        Action::Read => &[Scope::Read],
+        Action::Publish => &[PUBLISH, EDITOR, ADMIN],
+        Action::Consume => &[CONSUME, EDITOR, ADMIN],
+        Action::Read => &[READ, VIEWER, EDITOR, ADMIN],
         // A producer must know partitions and limits, a member its group: every credential may see what it works with.
-        Action::Describe => &Scope::ALL,
-        Action::ManageStreams | Action::ManageGroups | Action::ManageKeys => &[Scope::Manage],
+        Action::Describe => &[PUBLISH, CONSUME, READ, MANAGE, VIEWER, EDITOR, ADMIN],
+        Action::ManageStreams | Action::ManageGroups => &[MANAGE, EDITOR, ADMIN],
+        Action::ManageKeys => &[MANAGE, ADMIN],
+        // A key that could let people in would outlive its own end.
+        Action::ManageUsers => &[ADMIN],
+        Action::OwnAccount => &[VIEWER, EDITOR, ADMIN],
     }
 }
 
@@ -63,6 +110,8 @@ impl Action {
             Self::ManageStreams => "manage streams",
             Self::ManageGroups => "manage consumer groups",
             Self::ManageKeys => "manage API keys",
+            Self::ManageUsers => "manage users",
+            Self::OwnAccount => "have sessions and a password",
         }
     }
 
@@ -72,7 +121,7 @@ impl Action {
             Self::Publish | Self::Consume | Self::Read | Self::Describe | Self::ManageStreams | Self::ManageGroups => {
                 true
             }
-            Self::ManageKeys => false,
+            Self::ManageKeys | Self::ManageUsers | Self::OwnAccount => false,
         }
     }
 }
@@ -196,14 +245,19 @@ fn parse_grant(field: &str, text: &str) -> Result<Grant> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authority {
     Key(Grants),
+    User(Role),
 }
 
 impl Authority {
     /// Where the action is allowed. `None`: nowhere.
     pub fn reach(&self, action: Action) -> Option<Reach> {
-        let Self::Key(grants) = self;
+        let grants = match self {
+            Self::User(role) => return holders(action).contains(&Holder::Role(*role)).then_some(Reach::Everywhere),
+            Self::Key(grants) => grants,
+        };
         let wide_enough = |grant: &&Grant| action.has_a_stream() || grant.reach == Reach::Everywhere;
-        let allowing = grants.iter().filter(|grant| holders(action).contains(&grant.scope)).filter(wide_enough);
+        let stands = |grant: &&Grant| holders(action).contains(&Holder::Scope(grant.scope));
+        let allowing = grants.iter().filter(stands).filter(wide_enough);
         allowing.fold(None, |reach: Option<Reach>, grant| {
             Some(reach.map_or_else(|| grant.reach.clone(), |reach| reach.and(&grant.reach)))
         })
@@ -211,7 +265,10 @@ impl Authority {
 
     /// Whether it has what the grant would give away. Patterns are compared as they are written.
     pub fn holds(&self, wanted: &Grant) -> bool {
-        let Self::Key(grants) = self;
+        let grants = match self {
+            Self::User(role) => return *role == Role::Admin,
+            Self::Key(grants) => grants,
+        };
         let held = grants.iter().find(|grant| grant.scope == wanted.scope);
         held.is_some_and(|held| match (&held.reach, &wanted.reach) {
             (Reach::Everywhere, _) => true,
@@ -225,7 +282,7 @@ impl Authority {
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 7] = [
+    const ACTIONS: [Action; 9] = [
         Action::Publish,
         Action::Consume,
         Action::Read,
@@ -233,6 +290,8 @@ mod tests {
         Action::ManageStreams,
         Action::ManageGroups,
         Action::ManageKeys,
+        Action::ManageUsers,
+        Action::OwnAccount,
     ];
 
     fn key(texts: &[&str]) -> Authority {
@@ -240,10 +299,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_every_scope_may_do_everything_everywhere() {
+    fn a_key_with_every_scope_may_do_everything_everywhere_but_what_belongs_to_people() {
         for action in ACTIONS {
-            assert_eq!(Authority::Key(Grants::everything()).reach(action), Some(Reach::Everywhere), "{action:?}");
+            let of_people = matches!(action, Action::ManageUsers | Action::OwnAccount);
+            let expected = (!of_people).then_some(Reach::Everywhere);
+            assert_eq!(Authority::Key(Grants::everything()).reach(action), expected, "{action:?}");
         }
+    }
+
+    #[test]
+    fn each_role_may_do_what_the_one_below_it_may() {
+        let allowed = |role| ACTIONS.map(|action| Authority::User(role).reach(action).is_some());
+        assert_eq!(allowed(Role::Viewer), [false, false, true, true, false, false, false, false, true]);
+        assert_eq!(allowed(Role::Editor), [true, true, true, true, true, true, false, false, true]);
+        assert_eq!(allowed(Role::Admin), [true; 9]);
     }
 
     #[test]

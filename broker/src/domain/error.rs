@@ -67,6 +67,13 @@ reasons! {
     ApiKeyNotFound = "API_KEY_NOT_FOUND", NotFound, "No such API key in this organization.";
     ApiKeyEnded = "API_KEY_ENDED", FailedPrecondition, "The API key was revoked or has expired.";
     TooManyApiKeys = "TOO_MANY_API_KEYS", ResourceExhausted, "The organization has as many API keys as allowed.";
+    LoginFailed = "LOGIN_FAILED", Unauthenticated, "Organization, address or password is wrong, or the account cannot be used.";
+    SessionEnded = "SESSION_ENDED", Unauthenticated, "The session has ended: by a logout, by its age, or because a refresh token came twice.";
+    InvitationInvalid = "INVITATION_INVALID", InvalidArgument, "The invitation is unknown, used up or too old.";
+    TooManyAttempts = "TOO_MANY_ATTEMPTS", ResourceExhausted, "Too many sign-ins have failed lately, of this account or from this address.";
+    UserNotFound = "USER_NOT_FOUND", NotFound, "No such user in this organization.";
+    UserExists = "USER_EXISTS", AlreadyExists, "The organization has a user with that address.";
+    LastAdmin = "LAST_ADMIN", FailedPrecondition, "Nobody would be left who can let others in.";
     StreamNotFound = "STREAM_NOT_FOUND", NotFound, "No such stream in this organization.";
     StreamExists = "STREAM_EXISTS", AlreadyExists, "A stream of that name exists.";
     StreamHasGroups = "STREAM_HAS_GROUPS", FailedPrecondition, "The stream has consumer groups; delete them or use force.";

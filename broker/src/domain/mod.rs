@@ -11,8 +11,10 @@ pub mod group_settings;
 pub mod ids;
 pub mod labels;
 pub mod page;
+pub mod password;
 pub mod pattern;
 pub mod position;
+pub mod public_keys;
 pub mod publisher;
 pub mod quota;
 pub mod ranges;
@@ -20,6 +22,7 @@ pub mod reports;
 pub mod retry;
 pub mod stream;
 pub mod stream_settings;
+pub mod user;
 
 pub use error::{Applied, Error, Reason, Result};
 /// All limits, shared with the wire crate so that they stand in one file.

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod api_keys;
+pub mod auth;
 pub mod consume;
 pub mod consumer_groups;
 pub mod convert;
@@ -19,21 +20,29 @@ pub mod servers;
 pub mod status;
 pub mod streams;
 pub mod tls;
+pub mod users;
 
 use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
-    api_key_service_server::ApiKeyService, consumer_group_service_server::ConsumerGroupService,
-    consumer_service_server::ConsumerService, log_service_server::LogService,
-    publisher_service_server::PublisherService, stream_service_server::StreamService,
+    api_key_service_server::ApiKeyService, auth_service_server::AuthService,
+    consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
+    log_service_server::LogService, publisher_service_server::PublisherService, stream_service_server::StreamService,
+    user_service_server::UserService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
-/// The services that administer.
-pub struct Administration<S, G, K> {
+/// The services that administer what there is.
+pub struct Administration<S, G> {
     pub streams: S,
     pub groups: G,
+}
+
+/// The services of programs and people.
+pub struct Identity<K, A, U> {
     pub keys: K,
+    pub auth: A,
+    pub users: U,
 }
 
 /// Everything that this port serves: the table of contents.
@@ -41,11 +50,13 @@ pub fn routes(
     publisher: impl PublisherService,
     consumer: impl ConsumerService,
     log: impl LogService,
-    administration: Administration<impl StreamService, impl ConsumerGroupService, impl ApiKeyService>,
+    administration: Administration<impl StreamService, impl ConsumerGroupService>,
+    identity: Identity<impl ApiKeyService, impl AuthService, impl UserService>,
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
-    let Administration { streams, groups, keys } = administration;
+    let Administration { streams, groups } = administration;
+    let Identity { keys, auth, users } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
         .add_service(servers::consumer(consumer))
@@ -53,6 +64,8 @@ pub fn routes(
         .add_service(servers::streams(streams))
         .add_service(servers::consumer_groups(groups))
         .add_service(servers::api_keys(keys))
+        .add_service(servers::auth(auth))
+        .add_service(servers::users(users))
         .add_service(health::server(health));
     Ok(reflection::add(routes, descriptors)?.prepare())
 }

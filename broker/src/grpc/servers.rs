@@ -3,13 +3,18 @@
 use crate::domain::limits;
 use eventflow_proto::v1::{
     api_key_service_server::{ApiKeyService, ApiKeyServiceServer},
+    auth_service_server::{AuthService, AuthServiceServer},
     consumer_group_service_server::{ConsumerGroupService, ConsumerGroupServiceServer},
     consumer_service_server::{ConsumerService, ConsumerServiceServer},
     log_service_server::{LogService, LogServiceServer},
     publisher_service_server::{PublisherService, PublisherServiceServer},
     stream_service_server::{StreamService, StreamServiceServer},
+    user_service_server::{UserService, UserServiceServer},
 };
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+
+/// Nobody has a name, a password or a token of this length.
+const ACCOUNT_BYTES: usize = 64 * 1024;
 
 /// A full request or batch of `MESSAGE_BYTES_MAX`, with room for the fields around it.
 pub const MESSAGE_BYTES: usize = limits::MESSAGE_BYTES_MAX + 64 * 1024;
@@ -71,4 +76,14 @@ pub fn api_keys<T: ApiKeyService>(service: T) -> ApiKeyServiceServer<T> {
         .max_encoding_message_size(MESSAGE_BYTES)
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
+}
+
+/// Neither requests nor answers are compressed: both hold secrets.
+pub fn auth<T: AuthService>(service: T) -> AuthServiceServer<T> {
+    AuthServiceServer::new(service).max_decoding_message_size(ACCOUNT_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+}
+
+/// Neither requests nor answers are compressed: some answers hold secrets.
+pub fn users<T: UserService>(service: T) -> UserServiceServer<T> {
+    UserServiceServer::new(service).max_decoding_message_size(ACCOUNT_BYTES).max_encoding_message_size(MESSAGE_BYTES)
 }

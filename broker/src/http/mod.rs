@@ -1,4 +1,4 @@
-//! The plaintext port: `/livez`, `/readyz`, `/metrics`, for probes and scrapers. Of tenants it shows the names of groups, with their
+//! The plaintext port: `/livez`, `/readyz`, `/metrics`, for probes and scrapers, and the keys that verify access tokens. Of tenants it shows the names of groups, with their
 //! lag, and nothing else.
 //!
 //! It lives as long as the process does its work: while the broker drains, `/readyz` says so.
@@ -6,7 +6,7 @@
 mod pages;
 
 use crate::{
-    domain::{Error, Result},
+    domain::{Error, Result, public_keys::PublicKeys},
     runtime::{Kind, Readiness, Tasks},
     telemetry::{lag::LagBoard, metrics},
 };
@@ -27,8 +27,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_BYTES: usize = 16 * 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
+/// What the pages show. Cheap to clone.
+#[derive(Clone)]
+pub struct Pages {
+    pub readiness: Readiness,
+    pub lags: LagBoard,
+    pub public_keys: PublicKeys,
+}
+
 /// Serves until the tasks are asked to stop.
-pub async fn run(listener: TcpListener, readiness: Readiness, lags: LagBoard, tasks: Tasks) -> Result<()> {
+pub async fn run(listener: TcpListener, pages: Pages, tasks: Tasks) -> Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stopping = tasks.stopping();
     let mut upkeep = interval(metrics::UPKEEP_INTERVAL);
@@ -47,10 +55,10 @@ pub async fn run(listener: TcpListener, readiness: Readiness, lags: LagBoard, ta
                 let Ok(place) = places.clone().try_acquire_owned() else {
                     continue;
                 };
-                let (readiness, lags, stopping) = (readiness.clone(), lags.clone(), stopping.clone());
+                let (pages, stopping) = (pages.clone(), stopping.clone());
                 tasks.spawn(Kind::Connection, async move {
                     let served = tokio::select! {
-                        served = serve(stream, readiness, lags) => served,
+                        served = serve(stream, pages) => served,
                         () = stopping.cancelled() => Ok(()),
                     };
                     drop(place);
@@ -65,9 +73,9 @@ pub async fn run(listener: TcpListener, readiness: Readiness, lags: LagBoard, ta
     }
 }
 
-async fn serve(stream: TcpStream, readiness: Readiness, lags: LagBoard) -> Result<()> {
+async fn serve(stream: TcpStream, pages: Pages) -> Result<()> {
     let service = service_fn(move |request| {
-        let page = pages::answer(&request, &readiness, &lags);
+        let page = pages::answer(&request, &pages);
         async move { Ok::<_, Infallible>(page) }
     });
     let connection = http1::Builder::new()

@@ -1,9 +1,7 @@
 //! What each path says.
 
-use crate::{
-    runtime::{Readiness, readiness::Cause},
-    telemetry::{lag::LagBoard, metrics},
-};
+use super::Pages;
+use crate::{runtime::readiness::Cause, telemetry::metrics};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -14,15 +12,16 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// The request's body is never read.
-pub(super) fn answer<B>(request: &Request<B>, readiness: &Readiness, lags: &LagBoard) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
     }
     match request.uri().path() {
         // Answering at all is being alive.
         "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" => ready(&readiness.causes()),
-        "/metrics" => page(StatusCode::OK, PROMETHEUS, metrics::render() + &lags.render()),
+        "/readyz" => ready(&pages.readiness.causes()),
+        "/metrics" => page(StatusCode::OK, PROMETHEUS, metrics::render() + &pages.lags.render()),
+        "/.well-known/jwks.json" => page(StatusCode::OK, JSON, pages.public_keys.text().to_string()),
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
@@ -50,12 +49,13 @@ fn page(code: StatusCode, content_type: &'static str, text: String) -> Response<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Condition;
+    use crate::runtime::{Condition, Readiness};
     use http_body_util::BodyExt;
 
     async fn get(path: &str, method: Method, readiness: &Readiness) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(()).expect("request");
-        let response = answer(&request, readiness, &LagBoard::default());
+        let pages = Pages { readiness: readiness.clone(), lags: Default::default(), public_keys: Default::default() };
+        let response = answer(&request, &pages);
         let code = response.status();
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         (code, String::from_utf8(bytes.to_vec()).expect("utf-8"))
@@ -84,6 +84,12 @@ mod tests {
         assert_eq!(get("/livez", Method::GET, &readiness).await.0, StatusCode::OK);
         let (code, text) = get("/metrics", Method::GET, &readiness).await;
         assert!(code == StatusCode::OK && text.contains("eventflow_connections"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn public_keys_are_shown_as_a_key_set() {
+        let (code, text) = get("/.well-known/jwks.json", Method::GET, &Readiness::starting()).await;
+        assert_eq!((code, text.as_str()), (StatusCode::OK, "{\"keys\":[]}"));
     }
 
     #[tokio::test]

@@ -1,8 +1,13 @@
-//! The first key of an organization, which an operator makes directly on the database.
+//! The first key and the first user of an organization, which an operator makes directly on the database.
 
 use super::key::ApiKey;
-use crate::domain::{Result, access::Grants};
-use crate::store::{self, keys};
+use super::passwords::Passwords;
+use super::sessions::digest;
+use super::users::invite_first;
+use crate::domain::access::{Grants, Role};
+use crate::domain::user::invitation_invalid;
+use crate::domain::{Reason, Result};
+use crate::store::{self, keys, sessions};
 
 /// Stores a key of the named organization, which is made when it is missing.
 pub async fn install_key(
@@ -21,4 +26,28 @@ pub async fn install_key(
         scopes: &grants.texts(),
     };
     keys::create(client, organization, new).await
+}
+
+/// Whether a user was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installed {
+    Now,
+    /// There is one with that address: their password stays what it is.
+    Before,
+}
+
+/// Makes a user with a password, for development.
+pub async fn install_user(
+    client: &impl store::Client,
+    organization: &str,
+    (email, role): (&str, Role),
+    password: &str,
+) -> Result<Installed> {
+    let token = match invite_first(client, organization, (email, role)).await {
+        Err(error) if error.reason() == Reason::UserExists => return Ok(Installed::Before),
+        invited => invited?,
+    };
+    let hash = Passwords::default().hash(password.to_owned()).await?;
+    let accepted = sessions::accept(client, &digest(&token), &hash).await?;
+    accepted.map(|_| Installed::Now).ok_or_else(invitation_invalid)
 }

@@ -1,9 +1,9 @@
-//! What the database said about keys lately: bounded, and forgotten within seconds, so that a revoked key dies soon.
+//! What the database said lately: bounded, and forgotten within seconds, so that what was revoked dies soon.
 
-use super::caller::KeyId;
 use crate::domain::{access::Grants, ids::OrganizationId};
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,29 +17,26 @@ pub(super) struct Known {
     pub(super) grants: Grants,
 }
 
-/// `None` is a key that does not exist, is expired or revoked.
-type Verdict = Option<Known>;
-
-/// Verdicts by key id.
-pub(super) struct Cache {
+/// Verdicts by what was asked for.
+pub(super) struct Cache<K, V> {
     lifetime: Duration,
     capacity: usize,
-    entries: Mutex<HashMap<KeyId, (Instant, Verdict)>>,
+    entries: Mutex<HashMap<K, (Instant, V)>>,
 }
 
-impl Cache {
+impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     pub(super) fn new(lifetime: Duration, capacity: usize) -> Self {
         Self { lifetime, capacity, entries: Mutex::new(HashMap::new()) }
     }
 
-    pub(super) fn get(&self, id: KeyId) -> Option<Verdict> {
+    pub(super) fn get(&self, id: &K) -> Option<V> {
         let entries = self.lock();
-        let (asked, verdict) = entries.get(&id)?;
+        let (asked, verdict) = entries.get(id)?;
         (asked.elapsed() < self.lifetime).then(|| verdict.clone())
     }
 
     /// `asked` is when the database was asked: what happened later, it could not tell.
-    pub(super) fn put(&self, id: KeyId, asked: Instant, verdict: Verdict) {
+    pub(super) fn put(&self, id: K, asked: Instant, verdict: V) {
         let mut entries = self.lock();
         if entries.len() >= self.capacity {
             entries.retain(|_, (at, _)| at.elapsed() < self.lifetime);
@@ -51,11 +48,11 @@ impl Cache {
         entries.insert(id, (asked, verdict));
     }
 
-    pub(super) fn forget(&self, id: KeyId) {
-        self.lock().remove(&id);
+    pub(super) fn forget(&self, id: &K) {
+        self.lock().remove(id);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, (Instant, Verdict)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, (Instant, V)>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,27 +61,23 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn id(number: usize) -> KeyId {
-        KeyId(format!("{number:012}").into_bytes().try_into().expect("12 bytes"))
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_verdict_is_forgotten_after_its_lifetime() {
         let cache = Cache::new(Duration::from_secs(5), 10);
-        cache.put(id(1), Instant::now(), None);
+        cache.put(1, Instant::now(), "good");
         tokio::time::advance(Duration::from_millis(4_999)).await;
-        assert!(cache.get(id(1)).is_some());
+        assert_eq!(cache.get(&1), Some("good"));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(cache.get(id(1)).is_none());
+        assert_eq!(cache.get(&1), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_never_grows_beyond_its_capacity() {
         let cache = Cache::new(Duration::from_secs(5), 10);
         for number in 0..1_000 {
-            cache.put(id(number), Instant::now(), None);
+            cache.put(number, Instant::now(), ());
             assert!(cache.lock().len() <= 10);
-            assert!(cache.get(id(number)).is_some());
+            assert!(cache.get(&number).is_some());
         }
     }
 }

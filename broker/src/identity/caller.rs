@@ -1,8 +1,11 @@
 //! A caller whom `identity` knows.
 
 use super::key_text::is_base62;
-use crate::domain::{access::Authority, ids::OrganizationId};
+use crate::domain::access::{Authority, Role};
+use crate::domain::ids::OrganizationId;
+use crate::domain::{Error, Reason, Result};
 use std::{fmt, sync::Arc};
+use uuid::Uuid;
 
 /// The public part of an API key: 12 base62 characters, safe to log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,18 +35,32 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// Whose credential a call has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Key(KeyId),
+    User { id: Uuid, session: Uuid },
+}
+
+/// A credential as it is withdrawn: a session with another role is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Credential {
+    Key(KeyId),
+    Session(Uuid, Role),
+}
+
 /// Somebody with a valid credential, for the length of one call.
 #[derive(Clone, Debug)]
 pub struct Caller {
     organization: OrganizationId,
-    key_id: KeyId,
+    who: Who,
     authority: Authority,
     request_id: Arc<str>,
 }
 
 impl Caller {
-    pub(super) fn new(organization: OrganizationId, key_id: KeyId, authority: Authority, request_id: Arc<str>) -> Self {
-        Self { organization, key_id, authority, request_id }
+    pub(super) fn new(organization: OrganizationId, who: Who, authority: Authority, request_id: Arc<str>) -> Self {
+        Self { organization, who, authority, request_id }
     }
 
     /// The tenant.
@@ -51,14 +68,33 @@ impl Caller {
         self.organization
     }
 
-    /// The credential, as it may be shown.
-    pub fn key_id(&self) -> KeyId {
-        self.key_id
+    /// Whose credential it is.
+    pub fn who(&self) -> Who {
+        self.who
     }
 
-    /// Who publishes, as events keep it: `key:` and the public part of the API key.
+    /// The user and their session. Refused for an API key: it is no person.
+    pub fn user(&self) -> Result<(Uuid, Uuid)> {
+        match self.who {
+            Who::User { id, session } => Ok((id, session)),
+            Who::Key(_) => Err(Error::new(Reason::PermissionDenied, "an API key is no person; sign in")),
+        }
+    }
+
+    /// Who publishes, as events keep it: `key:` and the public part of the API key, or `user:` and an id.
     pub fn publisher(&self) -> Arc<str> {
-        format!("key:{}", self.key_id).into()
+        match self.who {
+            Who::Key(key) => format!("key:{key}").into(),
+            Who::User { id, .. } => format!("user:{id}").into(),
+        }
+    }
+
+    pub(super) fn credential(&self) -> Credential {
+        match (self.who, &self.authority) {
+            (Who::User { session, .. }, Authority::User(role)) => Credential::Session(session, *role),
+            (Who::User { session, .. }, Authority::Key(_)) => Credential::Session(session, Role::Viewer),
+            (Who::Key(key), _) => Credential::Key(key),
+        }
     }
 
     /// What the credential stands for.

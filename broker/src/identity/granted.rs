@@ -1,6 +1,6 @@
 //! Proofs of permission: a service that takes `Granted<Publish>` cannot be called without one.
 
-use super::Caller;
+use super::{Caller, Who};
 use crate::domain::{
     Applied, Error, Reason, Result,
     access::{Action, Reach},
@@ -35,6 +35,14 @@ pub struct ManageGroups;
 #[derive(Clone, Copy, Debug)]
 pub struct ManageKeys;
 
+/// May invite, look at, change and remove users.
+#[derive(Clone, Copy, Debug)]
+pub struct ManageUsers;
+
+/// May manage their own sessions and password.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnAccount;
+
 impl Permission for Publish {
     const ACTION: Action = Action::Publish;
 }
@@ -55,6 +63,13 @@ impl Permission for ManageGroups {
 }
 impl Permission for ManageKeys {
     const ACTION: Action = Action::ManageKeys;
+}
+
+impl Permission for ManageUsers {
+    const ACTION: Action = Action::ManageUsers;
+}
+impl Permission for OwnAccount {
+    const ACTION: Action = Action::OwnAccount;
 }
 
 /// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one.
@@ -106,7 +121,10 @@ pub fn authorize<P: Permission>(caller: &Caller, _permission: P) -> Result<Grant
 }
 
 fn denied(caller: &Caller, action: Action) -> Error {
-    let (key, action) = (caller.key_id(), action.as_str());
-    let message = format!("the API key `{key}` may not {action}; ask for a key with that scope");
+    let action = action.as_str();
+    let message = match caller.who() {
+        Who::Key(key) => format!("the API key `{key}` may not {action}; ask for a key with that scope"),
+        Who::User { .. } => format!("your role does not allow you to {action}; ask an admin"),
+    };
     Error::new(Reason::PermissionDenied, message).applied(Applied::No)
 }

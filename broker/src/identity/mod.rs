@@ -11,20 +11,29 @@ mod authenticator;
 mod bootstrap;
 mod cache;
 mod caller;
+mod eddsa;
 mod granted;
 mod key;
 mod key_text;
+mod passwords;
+mod sessions;
 mod standing;
+mod throttle;
+mod tokens;
+mod users;
 
 pub use self::{
     api_keys::{ApiKeys, Made, Shown},
     authenticator::{Authenticator, KeySource},
-    bootstrap::install_key,
-    caller::{Caller, KeyId},
+    bootstrap::{Installed, install_key, install_user},
+    caller::{Caller, KeyId, Who},
     granted::{
-        Consume, Describe, Granted, ManageGroups, ManageKeys, ManageStreams, Permission, Publish, Read, authorize,
+        Consume, Describe, Granted, ManageGroups, ManageKeys, ManageStreams, ManageUsers, OwnAccount, Permission,
+        Publish, Read, authorize,
     },
     key::ApiKey,
+    sessions::{Identified, Issued, Sessions, SignIn},
     standing::{Standing, withdrawn},
+    users::{Invited, Removed, Users, invite_first},
 };
 pub use crate::domain::api_key::Environment;

@@ -4,13 +4,15 @@
 //! the credential was revoked or has expired: [`Authenticator::watch`](super::Authenticator::watch) asks the database about all
 //! of them every second.
 
-use super::caller::KeyId;
+use super::caller::Credential;
+use crate::domain::access::Role;
 use crate::domain::{Applied, Error, Reason};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Held by a stream: fires when its credential is no longer good. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -31,34 +33,39 @@ pub fn withdrawn() -> Error {
 
 /// The standings of all open streams of this broker, one a credential.
 #[derive(Debug, Default)]
-pub(super) struct Standings(Mutex<HashMap<KeyId, Weak<CancellationToken>>>);
+pub(super) struct Standings(Mutex<HashMap<Credential, Weak<CancellationToken>>>);
 
 impl Standings {
-    pub(super) fn of(&self, key: KeyId) -> Standing {
+    pub(super) fn of(&self, credential: Credential) -> Standing {
         let mut standings = self.lock();
-        if let Some(standing) = standings.get(&key).and_then(Weak::upgrade) {
+        if let Some(standing) = standings.get(&credential).and_then(Weak::upgrade) {
             return Standing(standing);
         }
         let standing = Standing::default();
-        standings.insert(key, Arc::downgrade(&standing.0));
+        standings.insert(credential, Arc::downgrade(&standing.0));
         standing
     }
 
     /// The credentials that have streams open.
-    pub(super) fn open(&self) -> Vec<KeyId> {
+    pub(super) fn open(&self) -> Vec<Credential> {
         let mut standings = self.lock();
         standings.retain(|_, standing| standing.strong_count() > 0);
         standings.keys().copied().collect()
     }
 
+    /// Ends the streams of a session, whatever the role was.
+    pub(super) fn withdraw_session(&self, session: Uuid) {
+        Role::ALL.iter().for_each(|role| self.withdraw(Credential::Session(session, *role)));
+    }
+
     /// Ends the streams of a credential.
-    pub(super) fn withdraw(&self, key: KeyId) {
-        if let Some(standing) = self.lock().remove(&key).as_ref().and_then(Weak::upgrade) {
+    pub(super) fn withdraw(&self, credential: Credential) {
+        if let Some(standing) = self.lock().remove(&credential).as_ref().and_then(Weak::upgrade) {
             standing.cancel();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, Weak<CancellationToken>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Credential, Weak<CancellationToken>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,10 +73,15 @@ impl Standings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::KeyId;
+
+    fn key(id: &[u8; 12]) -> Credential {
+        Credential::Key(KeyId::parse(std::str::from_utf8(id).expect("text")).expect("an id"))
+    }
 
     #[test]
     fn streams_of_one_credential_end_together_and_no_others() {
-        let (standings, one, other) = (Standings::default(), KeyId(*b"aaaaaaaaaaaa"), KeyId(*b"bbbbbbbbbbbb"));
+        let (standings, one, other) = (Standings::default(), key(b"aaaaaaaaaaaa"), key(b"bbbbbbbbbbbb"));
         let (first, second, foreign) = (standings.of(one), standings.of(one), standings.of(other));
         standings.withdraw(one);
         assert!(first.withdrawn().is_cancelled() && second.withdrawn().is_cancelled());
@@ -79,9 +91,9 @@ mod tests {
 
     #[test]
     fn only_credentials_with_an_open_stream_are_remembered() {
-        let (standings, key) = (Standings::default(), KeyId(*b"aaaaaaaaaaaa"));
-        let standing = standings.of(key);
-        assert_eq!(standings.open(), [key]);
+        let (standings, credential) = (Standings::default(), key(b"aaaaaaaaaaaa"));
+        let standing = standings.of(credential);
+        assert_eq!(standings.open(), [credential]);
         drop(standing);
         assert!(standings.open().is_empty());
     }

@@ -16,8 +16,10 @@ use crate::groups::{Groups, Trust};
 use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
 use crate::grpc::tls::{self, Tls};
-use crate::grpc::{Administration, api_keys, consume, consumer_groups, health, log, publish, routes, streams};
-use crate::identity::{ApiKeys, Authenticator, KeySource};
+use crate::grpc::{
+    Administration, Identity, api_keys, auth, consume, consumer_groups, health, log, publish, routes, streams, users,
+};
+use crate::identity::{ApiKeys, Authenticator, KeySource, Sessions, Users};
 use crate::jobs::{self, Job};
 use crate::limits::{Limits, Rules};
 use crate::publish::Publisher;
@@ -339,19 +341,24 @@ impl Ground {
             Administration {
                 streams: streams::Streams::new(self.catalogue.clone()),
                 groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+            },
+            Identity {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),
+                auth: auth::AuthCalls::new(Sessions::new(self.store.clone(), authenticator.clone())),
+                users: users::UserCalls::new(Users::new(self.store.clone(), authenticator.clone())),
             },
             &reporter,
             self.config.server.reflection,
         )?;
+        let public_keys = authenticator.public_keys();
         let refusing = self.farewell.refusing.clone();
         let limits = (CallLimits::default(), self.limits.clone());
         let door = Door::new(routes, authenticator, self.config.server.reflection, limits, refusing)?;
         let options = accept::Options::new(&self.config.server, tls);
         let closing = self.farewell.closing.clone();
         self.tasks.spawn(Kind::Accept, accept::run(grpc, Arc::new(door), self.tasks.clone(), options, closing));
-        self.tasks
-            .spawn(Kind::Http, crate::http::run(http, self.readiness.clone(), self.lags.clone(), self.tasks.clone()));
+        let pages = crate::http::Pages { readiness: self.readiness.clone(), lags: self.lags.clone(), public_keys };
+        self.tasks.spawn(Kind::Http, crate::http::run(http, pages, self.tasks.clone()));
         self.tasks.spawn(Kind::Watch, health::follow(reporter, self.readiness.clone(), self.tasks.stopping()));
         Ok(())
     }

@@ -23,10 +23,13 @@ pub mod progress;
 pub mod quotas;
 pub mod retention;
 pub mod retries;
+pub mod sessions;
 pub mod shared_secrets;
+pub mod signing_keys;
 pub mod status;
 pub mod streams;
 pub mod tenant;
+pub mod users;
 
 pub use connect::{Connection, DatabaseUrl};
 pub use tenant::Tenant;

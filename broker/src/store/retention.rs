@@ -80,3 +80,8 @@ pub async fn try_lock(db: &impl Client, job: &str) -> Result<bool> {
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
     row.try_get(index).map_err(Error::internal)
 }
+
+/// Forgets sessions that ended long ago.
+pub async fn prune_sessions(db: &impl Client) -> Result<()> {
+    db.execute("select eventflow.prune_sessions_v1()", &[]).await.map(drop).map_err(from_postgres)
+}

@@ -5,3 +5,6 @@ mod keys;
 mod matrix;
 mod patterns;
 mod revocation;
+mod sessions;
+mod tokens;
+mod users;

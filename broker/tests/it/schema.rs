@@ -67,9 +67,20 @@ async fn the_brokers_role_has_no_rights_on_hot_tables() {
     let database = Database::new().await;
     let client = database.connect().await;
     client.batch_execute("set role eventflow_broker").await.expect("the role");
-    for table in
-        ["event_batch", "partition_head", "producer_run", "consumer_offset", "group_member", "group_state", "api_key"]
-    {
+    for table in [
+        "event_batch",
+        "partition_head",
+        "producer_run",
+        "consumer_offset",
+        "group_member",
+        "group_state",
+        "api_key",
+        "user_account",
+        "user_session",
+        "refresh_token",
+        "signing_key",
+        "sign_in_attempt",
+    ] {
         let error = client.batch_execute(&format!("select * from eventflow.{table}")).await.expect_err(table);
         assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{table}");
     }

@@ -1,5 +1,6 @@
 //! Verbs that ask a broker: streams, groups, lag, limits, contexts.
 
+pub mod account;
 pub mod context;
 pub mod group;
 mod group_views;
@@ -8,8 +9,10 @@ pub mod lag;
 pub mod limits;
 mod nearest;
 pub mod scopes;
+mod secret;
 pub mod stream;
 mod stream_views;
 mod sure;
+pub mod user;
 
 pub use nearest::{group_named, stream_named};

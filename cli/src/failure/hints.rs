@@ -13,8 +13,13 @@ pub(super) fn of_client(reason: &str) -> Option<&'static str> {
         "CERTIFICATE_FOR_ANOTHER_HOST" => "put a name that the certificate holds into the URL",
         "NOT_A_BROKER" => "the URL names the gRPC port, 50051 unless configured otherwise",
         "UNAUTHENTICATED" => {
-            "set EVENTFLOW_API_KEY, use --api-key-file, or choose a context; `eventflow admin key create` makes a key"
+            "sign in with `eventflow login`, set EVENTFLOW_API_KEY, use --api-key-file, or choose a context"
         }
+        "LOGIN_FAILED" => "check organization, address and password; an admin resets it with `eventflow user reset`",
+        "SESSION_ENDED" => "sign in again with `eventflow login`",
+        "INVITATION_INVALID" => "ask an admin for another one: `eventflow user reset`",
+        "USER_NOT_FOUND" | "USER_EXISTS" => "see `eventflow user list`",
+        "LAST_ADMIN" => "make another user an admin first: `eventflow user update ADDRESS --role admin`",
         "PERMISSION_DENIED" => "use a key with that scope; `eventflow key list` shows what keys may do",
         "API_KEY_NOT_FOUND" => "see `eventflow key list --all`",
         "API_KEY_ENDED" => "make a new key with `eventflow key create`",

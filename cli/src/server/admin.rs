@@ -1,15 +1,18 @@
 //! `eventflow admin`: what an operator does before anybody can sign in.
 
 use eventflow_broker::{
-    domain::access::Grants,
-    identity::{ApiKey, Environment, install_key},
+    domain::{
+        access::{Grants, Role},
+        user,
+    },
+    identity::{ApiKey, Environment, install_key, invite_first},
     store::{connect, migrate},
 };
 use serde_json::json;
 
 use super::{database, quota};
 use crate::{
-    client::scopes,
+    client::{scopes, user::RoleName},
     failure::{Failure, Result},
     output::{self, note},
 };
@@ -32,6 +35,34 @@ enum Noun {
         #[command(subcommand)]
         verb: quota::Verb,
     },
+    /// Users
+    User {
+        #[command(subcommand)]
+        verb: UserVerb,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum UserVerb {
+    /// Make a user, and their organization when that is missing; the invitation is shown once
+    Create(CreateUser),
+}
+
+#[derive(Debug, clap::Args)]
+struct CreateUser {
+    #[command(flatten)]
+    database: database::Arguments,
+    /// Organization that the user belongs to
+    #[arg(long, value_name = "NAME")]
+    organization: String,
+    /// Their address
+    #[arg(long, value_name = "ADDRESS")]
+    email: String,
+    /// What they may do
+    #[arg(long, value_enum, default_value = "admin")]
+    role: RoleName,
+    #[command(flatten)]
+    output: output::Arguments,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -59,14 +90,43 @@ struct CreateKey {
 pub async fn run(arguments: Arguments) -> Result<()> {
     match arguments.noun {
         Noun::Key { verb: KeyVerb::Create(create) } => create_key(create).await,
+        Noun::User { verb: UserVerb::Create(create) } => create_user(create).await,
         Noun::Quota { verb } => quota::run(verb).await,
     }
 }
 
-async fn create_key(create: CreateKey) -> Result<()> {
-    if create.organization.trim().is_empty() || create.organization.len() > 128 {
+fn check_organization(name: &str) -> Result<()> {
+    if name.trim().is_empty() || name.len() > 128 || name.contains(char::is_control) {
         return Err(Failure::usage("--organization takes a name of 1 to 128 bytes"));
     }
+    Ok(())
+}
+
+async fn create_user(create: CreateUser) -> Result<()> {
+    check_organization(&create.organization)?;
+    let email = user::email("--email", &create.email)?;
+    let role = match create.role {
+        RoleName::Viewer => Role::Viewer,
+        RoleName::Editor => Role::Editor,
+        RoleName::Admin => Role::Admin,
+    };
+    let url = create.database.url()?;
+    let connection = connect::connect(&url, "admin").await?;
+    migrate::check_version(connection.client()).await?;
+    let token = invite_first(connection.client(), &create.organization, (&email, role)).await?;
+    let object = json!({
+        "organization": create.organization,
+        "email": email,
+        "role": role.as_str(),
+        "invitation": token,
+    });
+    create.output.open().object(&object, |_| format!("{token}\n"))?;
+    note(format!("hand this to {email}, for `eventflow accept`; it is good once, for seven days"));
+    Ok(())
+}
+
+async fn create_key(create: CreateKey) -> Result<()> {
+    check_organization(&create.organization)?;
     let grants = Grants::parse("--scope", create.scopes.texts()?.iter().map(String::as_str))?;
     let url = create.database.url()?;
     let connection = connect::connect(&url, "admin").await?;

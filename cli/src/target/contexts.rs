@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::session::Session;
 use crate::{
     environment,
     failure::{Exit, Failure, Result},
@@ -30,15 +31,22 @@ pub struct Context {
     pub url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     api_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<Session>,
 }
 
 impl Context {
     pub fn new(url: impl Into<String>, api_key: Option<String>) -> Self {
-        Self { url: url.into(), api_key }
+        Self { url: url.into(), api_key, session: None }
     }
 
     pub fn key(&self) -> Option<String> {
         self.api_key.clone()
+    }
+
+    /// The key, while nobody has signed in.
+    pub fn key_unless_signed_in(&self) -> Option<String> {
+        if self.session.is_some() { None } else { self.key() }
     }
 }
 
@@ -88,6 +96,31 @@ impl Contexts {
 
     pub fn with_url(&self, url: &str) -> Option<&Context> {
         self.contexts.values().find(|context| context.url == url)
+    }
+
+    /// The session of the context with this URL.
+    pub fn session(&self, url: &str) -> Option<&Session> {
+        self.with_url(url)?.session.as_ref()
+    }
+
+    /// Changes the session of the context with this URL; one is made when there is none.
+    pub fn set_session(&mut self, url: &str, session: Option<Session>) {
+        match (self.contexts.values_mut().find(|context| context.url == url), session) {
+            (Some(context), session) => context.session = session,
+            (None, Some(session)) => {
+                let name = self.free_name(&session.organization);
+                self.contexts.insert(name.clone(), Context { session: Some(session), ..Context::new(url, None) });
+                self.current.get_or_insert(name);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// A name that no context has: what is wished for, or with a number.
+    fn free_name(&self, wished: &str) -> String {
+        let numbered = (2..).map(|number| format!("{wished}-{number}"));
+        let mut names = std::iter::once(wished.to_owned()).chain(numbered);
+        names.find(|name| !self.contexts.contains_key(name)).unwrap_or_default()
     }
 
     pub fn get(&self, name: &str) -> Result<&Context> {

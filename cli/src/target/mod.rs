@@ -4,6 +4,7 @@
 //! command line: others can read it there.
 
 pub mod contexts;
+pub mod session;
 
 use std::path::PathBuf;
 
@@ -36,20 +37,31 @@ pub struct Arguments {
 impl Arguments {
     /// A client, connected.
     pub async fn connect(&self) -> Result<Client> {
-        Ok(Client::connect_with(self.options()?.application("eventflow-cli")).await?)
+        let found = self.find()?;
+        let options = self.options(&found)?;
+        let options = match self.key(&found)? {
+            Some(key) => options.api_key(key),
+            // Nobody gave a key: whoever has signed in.
+            None => match session::access_token(&found.url, options.clone()).await? {
+                Some(token) => options.api_key(token),
+                None => options,
+            },
+        };
+        Ok(Client::connect_with(options).await?)
     }
 
-    /// A client that connects when it is first used.
-    pub fn options(&self) -> Result<ClientOptions> {
+    /// A client without a credential, and the URL that it goes to.
+    pub async fn connect_as_nobody(&self) -> Result<(Client, String)> {
         let found = self.find()?;
-        let options = ClientOptions::new(&found.url)?.client_certificate_from_env()?;
+        Ok((Client::connect_with(self.options(&found)?).await?, found.url))
+    }
+
+    fn options(&self, found: &Found) -> Result<ClientOptions> {
+        let options = ClientOptions::new(&found.url)?.client_certificate_from_env()?.application("eventflow-cli");
         if options.target().key_in_url() && found.typed {
             note("warning: the API key in the URL can be read by others; use EVENTFLOW_API_KEY or --api-key-file");
         }
-        Ok(match self.key(&found)? {
-            Some(key) => options.api_key(key),
-            None => options,
-        })
+        Ok(options)
     }
 
     fn find(&self) -> Result<Found> {
@@ -75,7 +87,8 @@ impl Arguments {
         if let Some(path) = &self.api_key_file {
             return read_key(path).map(Some);
         }
-        let of_context = found.context.as_ref().and_then(Context::key);
+        // Somebody who has signed in there is not the key of the place.
+        let of_context = found.context.as_ref().and_then(Context::key_unless_signed_in);
         // A context that was named brings its own key; otherwise the environment knows better.
         Ok(if found.named { of_context.or_else(environment::api_key) } else { environment::api_key().or(of_context) })
     }

@@ -10,6 +10,7 @@ mod groups;
 mod grpcurl;
 mod keys;
 mod offline;
+mod people;
 mod serve;
 mod start;
 mod support;

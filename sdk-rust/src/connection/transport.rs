@@ -2,9 +2,10 @@
 
 use eventflow_proto::v1::{
     PublishRequest, PublishResponse, api_key_service_client::ApiKeyServiceClient,
-    consumer_group_service_client::ConsumerGroupServiceClient, consumer_service_client::ConsumerServiceClient,
-    log_service_client::LogServiceClient, publisher_service_client::PublisherServiceClient,
-    stream_service_client::StreamServiceClient,
+    auth_service_client::AuthServiceClient, consumer_group_service_client::ConsumerGroupServiceClient,
+    consumer_service_client::ConsumerServiceClient, log_service_client::LogServiceClient,
+    publisher_service_client::PublisherServiceClient, stream_service_client::StreamServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -80,6 +81,14 @@ impl Transport {
 
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Authorized> {
         ApiKeyServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn auth(&self) -> AuthServiceClient<Authorized> {
+        AuthServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn users(&self) -> UserServiceClient<Authorized> {
+        UserServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn groups(&self) -> ConsumerGroupServiceClient<Authorized> {

@@ -12,3 +12,4 @@ pub mod request_id;
 pub mod stream;
 pub mod time;
 pub mod trace;
+pub mod user;

@@ -15,6 +15,14 @@ use std::{
 };
 use tonic::Code;
 
+/// What is called before there is a credential.
+const OPEN: [&str; 4] = [
+    "eventflow.v1.AuthService/Login",
+    "eventflow.v1.AuthService/RefreshSession",
+    "eventflow.v1.AuthService/Logout",
+    "eventflow.v1.AuthService/AcceptInvitation",
+];
+
 /// How a method talks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -29,7 +37,7 @@ pub(super) enum Kind {
 /// Who may call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// Whoever has a key.
+    /// Whoever has a credential.
     Key,
     /// Everybody.
     Open,
@@ -91,7 +99,11 @@ impl Methods {
         for set in [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
             let set = FileDescriptorSet::decode(set).map_err(Error::internal)?;
             for (name, kind) in methods_of(&set) {
-                let access = if name.starts_with("grpc.health.") { Access::Probe } else { Access::Key };
+                let access = match name.as_str() {
+                    probe if probe.starts_with("grpc.health.") => Access::Probe,
+                    open if OPEN.contains(&open) => Access::Open,
+                    _ => Access::Key,
+                };
                 add(&mut by_path, name, kind, access);
             }
         }
@@ -197,6 +209,18 @@ mod tests {
             assert_eq!(found.method.kind(), kind, "{path}");
         }
         assert!(!found(Reflection::Key, "/eventflow.v1.LogService/Nothing").known);
+    }
+
+    #[test]
+    fn only_what_signs_in_needs_no_credential() {
+        let methods = Methods::all(Reflection::Key).expect("descriptors");
+        let ours = methods.by_path.iter().filter(|(path, _)| path.starts_with("/eventflow."));
+        let mut open: Vec<&str> =
+            ours.filter(|(_, method)| !method.needs_key()).map(|(_, method)| method.name()).collect();
+        open.sort_unstable();
+        let mut expected = OPEN;
+        expected.sort_unstable();
+        assert_eq!(open, expected);
     }
 
     #[test]

@@ -37,7 +37,7 @@ async fn a_good_key_names_its_organization() {
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let caller = call(&authenticator, &[&format!("{scheme} {}", key.reveal())]).await.expect("known");
         assert_eq!(caller.organization(), OrganizationId(7));
-        assert_eq!(caller.key_id(), key.id());
+        assert_eq!(caller.who(), Who::Key(key.id()));
         assert_eq!(&**caller.request_id(), "request-1");
     }
 }

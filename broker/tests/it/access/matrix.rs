@@ -2,6 +2,7 @@
 
 use super::dynamic::{code, methods};
 use crate::support::{Clients, Ground};
+use eventflow_broker::domain::access::Role;
 use eventflow_broker::identity::{ApiKey, Environment};
 use eventflow_broker::runtime::app::App;
 use eventflow_proto::v1;
@@ -45,7 +46,7 @@ fn meant(cell: &str) -> Code {
 }
 
 /// One credential a column.
-async fn credentials(ground: &Ground) -> BTreeMap<&'static str, Option<String>> {
+async fn credentials(ground: &Ground, app: &App) -> BTreeMap<&'static str, Option<String>> {
     let all = ["publish", "consume", "read", "manage"];
     let (expired, revoked) = (ground.key("acme").await, ground.key("acme").await);
     let end = |column: &str, key: &str| {
@@ -68,6 +69,9 @@ async fn credentials(ground: &Ground) -> BTreeMap<&'static str, Option<String>> 
         ("read", Some(ground.key_for("acme", &["read"]).await)),
         ("manage", Some(ground.key_for("acme", &["manage"]).await)),
         ("within", Some(ground.key_for("acme", &within.each_ref().map(String::as_str)).await)),
+        ("viewer", Some(ground.signed_in(app, "acme", "viewer@example.com", Role::Viewer).await)),
+        ("editor", Some(ground.signed_in(app, "acme", "editor@example.com", Role::Editor).await)),
+        ("admin", Some(ground.signed_in(app, "acme", "admin@example.com", Role::Admin).await)),
         ("elsewhere", Some(ground.key_for("acme", &elsewhere.each_ref().map(String::as_str)).await)),
     ])
 }
@@ -75,12 +79,15 @@ async fn credentials(ground: &Ground) -> BTreeMap<&'static str, Option<String>> 
 /// Objects of `acme` that a cell may use up.
 struct Objects {
     clients: Clients,
+    admin: Clients,
     made: usize,
 }
 
 impl Objects {
     async fn new(ground: &Ground, app: &App) -> Self {
-        Self { clients: Clients::new(app, &ground.key("acme").await).await, made: 0 }
+        let admin = ground.signed_in(app, "acme", "maker@example.com", Role::Admin).await;
+        let clients = Clients::new(app, &ground.key("acme").await).await;
+        Self { clients, admin: Clients::new(app, &admin).await, made: 0 }
     }
 
     /// The request with names of new objects in it.
@@ -95,9 +102,11 @@ impl Objects {
         if request.contains("$group") {
             self.clients.create_group(&group, &stream).await;
         }
+        let user = if request.contains("$user") { self.user(number).await } else { String::new() };
         let key = if request.contains("$key") { self.key().await } else { String::new() };
         request
             .replace("$key", &key)
+            .replace("$user", &user)
             .replace("$stream", &stream)
             .replace("$group", &group)
             .replace("$fresh", &format!("own.f{number}"))
@@ -106,6 +115,14 @@ impl Objects {
 }
 
 impl Objects {
+    /// The id of a user who was invited.
+    async fn user(&mut self, number: usize) -> String {
+        let user =
+            v1::User { email: format!("u{number}@example.com"), role: v1::Role::Viewer.into(), ..Default::default() };
+        let request = v1::InviteUserRequest { user: Some(user), ..Default::default() };
+        self.admin.users.invite_user(request).await.expect("invited").into_inner().user.expect("a user").id
+    }
+
     /// The id of a key that may manage.
     async fn key(&mut self) -> String {
         let grants = vec![v1::Grant { scope: v1::Scope::Manage.into(), streams: Vec::new() }];
@@ -122,7 +139,7 @@ async fn every_method_answers_every_credential_as_the_table_says() {
     let app = ground.broker(&[]).await;
     let channel: Channel =
         Endpoint::from_shared(format!("http://{}", app.grpc_address())).expect("a url").connect().await.expect("there");
-    let credentials = credentials(&ground).await;
+    let credentials = credentials(&ground, &app).await;
     let mut objects = Objects::new(&ground, &app).await;
     let methods: BTreeMap<_, _> = methods().into_iter().collect();
     let (columns, rows) = table();

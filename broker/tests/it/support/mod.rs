@@ -4,15 +4,17 @@ pub mod member;
 pub mod process;
 
 use eventflow_broker::config::Config;
-use eventflow_broker::domain::access::Grants;
-use eventflow_broker::identity::{ApiKey, Environment, install_key};
+use eventflow_broker::domain::access::{Grants, Role};
+use eventflow_broker::identity::{ApiKey, Environment, install_key, invite_first};
 use eventflow_broker::runtime::app::App;
 use eventflow_proto::v1::api_key_service_client::ApiKeyServiceClient;
+use eventflow_proto::v1::auth_service_client::AuthServiceClient;
 use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClient;
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
 use eventflow_proto::v1::stream_service_client::StreamServiceClient;
+use eventflow_proto::v1::user_service_client::UserServiceClient;
 use eventflow_proto::v1::{self, Event};
 use eventflow_testkit::{Database, WithKey};
 use tonic::Status;
@@ -60,6 +62,47 @@ impl Ground {
     }
 }
 
+/// What people sign in with in tests.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+impl Ground {
+    /// An invitation of a new user.
+    pub async fn invitation(&self, organization: &str, email: &str, role: Role) -> String {
+        let client = self.database.connect().await;
+        invite_first(&client, organization, (email, role)).await.expect("invited")
+    }
+
+    /// A user with [`PASSWORD`].
+    pub async fn user(&self, app: &App, organization: &str, email: &str, role: Role) {
+        let token = self.invitation(organization, email, role).await;
+        let mut clients = Clients::new(app, "nobody").await;
+        let request = v1::AcceptInvitationRequest { token, password: PASSWORD.into() };
+        clients.auth.accept_invitation(request).await.expect("accepted");
+    }
+
+    /// An access token of a new user.
+    pub async fn signed_in(&self, app: &App, organization: &str, email: &str, role: Role) -> String {
+        self.user(app, organization, email, role).await;
+        login(app, organization, email).await.access_token
+    }
+}
+
+/// Signs a user in who has [`PASSWORD`].
+pub async fn login(app: &App, organization: &str, email: &str) -> v1::SessionTokens {
+    let mut clients = Clients::new(app, "nobody").await;
+    let answer = clients.auth.login(login_request(organization, email, PASSWORD)).await.expect("signed in");
+    answer.into_inner().tokens.expect("tokens")
+}
+
+pub fn login_request(organization: &str, email: &str, password: &str) -> v1::LoginRequest {
+    v1::LoginRequest {
+        organization: organization.into(),
+        email: email.into(),
+        password: password.into(),
+        client: "test".into(),
+    }
+}
+
 /// A turn of those tests whose bounds mean something only while no other of them loads the machine.
 pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -90,7 +133,10 @@ pub struct Clients {
     pub log: LogServiceClient<Door>,
     pub streams: StreamServiceClient<Door>,
     pub groups: ConsumerGroupServiceClient<Door>,
-    pub keys: ApiKeyServiceClient<Door>,
+    // Boxed: few tests need them, and every future of a test holds all clients.
+    pub keys: Box<ApiKeyServiceClient<Door>>,
+    pub auth: Box<AuthServiceClient<Door>>,
+    pub users: Box<UserServiceClient<Door>>,
 }
 
 impl Clients {
@@ -109,7 +155,9 @@ impl Clients {
             log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone()).max_decoding_message_size(limit),
             streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
-            keys: ApiKeyServiceClient::with_interceptor(channel, with_key),
+            keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),
+            auth: Box::new(AuthServiceClient::with_interceptor(channel.clone(), with_key.clone())),
+            users: Box::new(UserServiceClient::with_interceptor(channel, with_key)),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::wire::exchange;
 use eventflow_broker::{
     grpc::accept,
-    http,
+    http::{self, Pages},
     runtime::{Condition, Kind, Readiness, Tasks},
     telemetry::lag::LagBoard,
 };
@@ -13,7 +13,8 @@ async fn start() -> (SocketAddr, Readiness, Tasks) {
     let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
     let address = listener.local_addr().expect("address");
     let (readiness, tasks) = (Readiness::starting(), Tasks::new());
-    tasks.spawn(Kind::Http, http::run(listener, readiness.clone(), LagBoard::default(), tasks.clone()));
+    let pages = Pages { readiness: readiness.clone(), lags: LagBoard::default(), public_keys: Default::default() };
+    tasks.spawn(Kind::Http, http::run(listener, pages, tasks.clone()));
     (address, readiness, tasks)
 }
 

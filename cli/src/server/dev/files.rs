@@ -7,8 +7,8 @@ use std::{
 };
 
 use eventflow_broker::{
-    domain::access::Grants,
-    identity::{ApiKey, Environment, install_key},
+    domain::access::{Grants, Role},
+    identity::{ApiKey, Environment, Installed, install_key, install_user},
     store::{DatabaseUrl, connect, keys},
 };
 
@@ -21,6 +21,8 @@ const ORGANIZATION: &str = "dev";
 const CONTEXT: &str = "dev";
 const ENV_FILE: &str = "dev.env";
 
+const ADMIN: &str = "admin@localhost";
+
 /// A running `dev`.
 pub(super) struct Instance {
     pub(super) dir: PathBuf,
@@ -28,6 +30,8 @@ pub(super) struct Instance {
     pub(super) http: SocketAddr,
     pub(super) database_url: String,
     pub(super) api_key: String,
+    /// Password of the admin, unless nobody knows it any more.
+    pub(super) admin_password: Option<String>,
 }
 
 /// The key of the directory: that of an earlier start, or a new one. It is in the database when this returns.
@@ -44,15 +48,31 @@ pub(super) async fn key(dir: &Path, url: &DatabaseUrl) -> Result<String> {
     Ok(key.reveal())
 }
 
+/// The password of the directory's admin: that of an earlier start, or a new one. None: there is an admin, and the file beside
+/// the data that knew the password is gone.
+pub(super) async fn admin(dir: &Path, url: &DatabaseUrl) -> Result<Option<String>> {
+    let known = known(dir, "EVENTFLOW_ADMIN_PASSWORD")?;
+    // A key is random text, and half of one is enough.
+    let password = known.clone().unwrap_or_else(|| ApiKey::generate(Environment::Test).reveal()[21..45].to_owned());
+    let connection = connect::connect(url, "dev").await?;
+    let installed = install_user(connection.client(), ORGANIZATION, (ADMIN, Role::Admin), &password).await?;
+    Ok(if installed == Installed::Now { Some(password) } else { known })
+}
+
 fn known_key(dir: &Path) -> Result<Option<ApiKey>> {
+    Ok(known(dir, "EVENTFLOW_API_KEY")?.and_then(|key| ApiKey::parse(&key)))
+}
+
+/// A variable of the file that an earlier start wrote.
+fn known(dir: &Path, name: &str) -> Result<Option<String>> {
     let path = dir.join(ENV_FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::file("read", &path, &error)),
     };
-    let value = text.lines().find_map(|line| line.strip_prefix("EVENTFLOW_API_KEY="));
-    Ok(value.and_then(|key| ApiKey::parse(key.trim_matches('\''))))
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    Ok(value.map(|value| value.trim_matches('\'').to_owned()))
 }
 
 impl Instance {
@@ -67,12 +87,16 @@ impl Instance {
 
     /// Writes the files; returns where the context is, if there is a place for it.
     pub(super) fn write(&self) -> Result<Option<PathBuf>> {
-        let text = env_text(&[
-            ("EVENTFLOW_URL", &self.url()),
+        let url = self.url();
+        let mut variables = vec![
+            ("EVENTFLOW_URL", url.as_str()),
             ("EVENTFLOW_API_KEY", &self.api_key),
             ("EVENTFLOW_DATABASE_URL", &self.database_url),
-        ]);
-        write_private(&self.env_file(), &text)?;
+        ];
+        if let Some(password) = &self.admin_password {
+            variables.extend([("EVENTFLOW_ADMIN_EMAIL", ADMIN), ("EVENTFLOW_ADMIN_PASSWORD", password.as_str())]);
+        }
+        write_private(&self.env_file(), &env_text(&variables))?;
         if crate::environment::config_dir().is_none() {
             return Ok(None);
         }

@@ -55,6 +55,7 @@ async fn serve(config: Config, dir: &std::path::Path, postgres: &Postgres) -> Re
     let url = DatabaseUrl::parse(&postgres.url())?;
     migrate::migrate(&url).await?;
     let key = files::key(dir, &url).await?;
+    let admin_password = files::admin(dir, &url).await?;
     let Some(broker) = running::start(config).await? else { return Ok(()) };
     let instance = files::Instance {
         dir: dir.to_owned(),
@@ -62,6 +63,7 @@ async fn serve(config: Config, dir: &std::path::Path, postgres: &Postgres) -> Re
         http: broker.http_address(),
         database_url: postgres.url(),
         api_key: key,
+        admin_password,
     };
     let context = instance.write()?;
     words::welcome(&instance, &context, postgres)?;

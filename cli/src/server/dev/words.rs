@@ -19,7 +19,7 @@ pub(super) fn welcome(instance: &Instance, context: &Option<PathBuf>, postgres: 
         format!("  gRPC      {}", instance.url()),
         format!("  probes    http://{http}/readyz, metrics on /metrics"),
         format!("  Postgres  {version}, private, in {} (log {})", data.display(), log.display()),
-        format!("  settings  {} (URL, API key, database)", instance.env_file().display()),
+        format!("  settings  {} (URL, API key, admin, database)", instance.env_file().display()),
     ];
     if let Some(path) = context {
         lines.push(format!("  context   `dev` in {}: commands below find it by themselves", path.display()));

@@ -1,5 +1,9 @@
 //! The commands of a page of Markdown, and what it shows as their answers.
 
+/// Variables of the page that stand for what earlier answers said, and for what `dev.env` holds.
+pub const VARIABLES: &[&str] =
+    &["$KEY_ID", "$ACCESS_TOKEN", "$REFRESH_TOKEN", "$USER_ID", "$INVITATION", "$EVENTFLOW_ADMIN_PASSWORD"];
+
 /// A grpcurl command.
 pub struct Command {
     /// As it stands on the page.
@@ -25,7 +29,8 @@ impl Command {
     }
 }
 
-/// All grpcurl commands in their order; `$EVENTFLOW_API_KEY` is replaced as a shell would. `$KEY_ID` stays.
+/// All grpcurl commands in their order; `$EVENTFLOW_API_KEY` is replaced as a shell would. What an
+/// earlier answer said stays.
 pub fn commands(page: &str, api_key: &str) -> Vec<Command> {
     let mut commands: Vec<Command> = Vec::new();
     for (kind, block) in blocks(page) {
@@ -77,7 +82,8 @@ fn words(line: &str, api_key: &str) -> Vec<String> {
             word = word.replace("$EVENTFLOW_API_KEY", api_key);
         }
     }
-    let unknown = words.iter().chain([&word]).any(|word| word.replace("$KEY_ID", "").contains('$'));
+    let known = |word: &String| VARIABLES.iter().fold(word.clone(), |word, name| word.replace(name, ""));
+    let unknown = words.iter().chain([&word]).any(|word| known(word).contains('$'));
     assert!(quote.is_none() && !unknown, "not understood: `{line}`");
     words.push(word);
     words.retain(|word| !word.is_empty());

@@ -1,11 +1,15 @@
-//! `docs/grpcurl.md`, run from the page: every command in its order, on a fresh `eventflow dev`, by a client that knows
+//! `docs/grpcurl.md` and `docs/grpcurl-access.md`, run from the page: every command in its order, on a fresh `eventflow dev`, by a client that knows
 //! nothing but what server reflection tells it. What the page shows as an answer is in the answer.
 
 mod client;
 mod document;
 mod shown;
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor, prost_types::FileDescriptorProto};
 use serde_json::Value;
@@ -19,7 +23,9 @@ use document::{Command, Verb};
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 const SEEN_LINES_MAX: usize = 200;
 
-const PAGE: &str = include_str!("../../../../docs/grpcurl.md");
+/// Both pages, one behind the other.
+const PAGE: &str =
+    concat!(include_str!("../../../../docs/grpcurl.md"), "\n", include_str!("../../../../docs/grpcurl-access.md"));
 
 #[tokio::test]
 async fn every_command_of_the_page_answers_what_the_page_shows() {
@@ -27,14 +33,17 @@ async fn every_command_of_the_page_answers_what_the_page_shows() {
     let dev = Dev::start(&home).await;
     let server = Server::connect(&dev.listen).await;
     let pool = server.descriptors(Version::V1).await;
-    let (mut failures, mut key_id) = (String::new(), String::new());
-    for mut command in document::commands(PAGE, &api_key(&home)) {
-        if let Verb::Call { data, .. } = &mut command.verb {
-            *data = data.replace("$KEY_ID", &key_id);
+    let mut failures = String::new();
+    let mut said = BTreeMap::from([("$EVENTFLOW_ADMIN_PASSWORD", variable(&home, "EVENTFLOW_ADMIN_PASSWORD"))]);
+    for mut command in document::commands(PAGE, &variable(&home, "EVENTFLOW_API_KEY")) {
+        if let Verb::Call { data, headers, .. } = &mut command.verb {
+            for (name, value) in &said {
+                *data = data.replace(name, value);
+                headers.iter_mut().for_each(|(_, header)| *header = header.replace(name, value));
+            }
         }
         match run(&server, &pool, &command).await {
-            // The page says that `$KEY_ID` is the id of the key that was made last.
-            Ok(answer) => key_id = answer["apiKey"]["id"].as_str().map_or(key_id, str::to_owned),
+            Ok(answer) => remember(&mut said, &answer),
             Err(failure) => failures += &format!("`{}`\n{failure}\n\n", command.line),
         }
     }
@@ -83,7 +92,7 @@ async fn a_command_that_fails_is_noticed() {
         (page("StreamService/GetLimits", with_key, "{}").replace(r#"{"name": "x"}"#, "{}"), ""),
         (page("StreamService/GetLimits", with_key, r#"{"x": 1}"#).replace(r#"{"name": "x"}"#, "{}"), "x is missing"),
     ] {
-        let command = &document::commands(&page, &api_key(&home))[0];
+        let command = &document::commands(&page, &variable(&home, "EVENTFLOW_API_KEY"))[0];
         let outcome = run(&server, &pool, command).await;
         assert_eq!(outcome.is_ok(), wrong.is_empty(), "{outcome:?}");
         assert!(outcome.err().unwrap_or_default().contains(wrong), "{wrong}");
@@ -91,9 +100,24 @@ async fn a_command_that_fails_is_noticed() {
     dev.stop().await;
 }
 
-fn api_key(home: &Home) -> String {
+/// What the page says that variables stand for: the newest of their kind.
+fn remember(said: &mut BTreeMap<&'static str, String>, answer: &Value) {
+    for (name, place) in [
+        ("$KEY_ID", "/apiKey/id"),
+        ("$ACCESS_TOKEN", "/tokens/accessToken"),
+        ("$REFRESH_TOKEN", "/tokens/refreshToken"),
+        ("$USER_ID", "/user/id"),
+        ("$INVITATION", "/invitation/token"),
+    ] {
+        if let Some(value) = answer.pointer(place).and_then(Value::as_str) {
+            said.insert(name, value.to_owned());
+        }
+    }
+}
+
+fn variable(home: &Home, name: &str) -> String {
     let env = fs::read_to_string(home.path("dev/dev.env")).unwrap();
-    let line = env.lines().find_map(|line| line.strip_prefix("EVENTFLOW_API_KEY=")).unwrap();
+    let line = env.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap();
     line.trim_matches('\'').to_owned()
 }
 

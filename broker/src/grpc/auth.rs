@@ -1,0 +1,88 @@
+//! `AuthService`.
+
+use crate::grpc::convert::user::{caller_response, tokens};
+use crate::grpc::layers::{Peer, caller};
+use crate::identity::{OwnAccount, Sessions, SignIn, authorize};
+use eventflow_proto::v1::{
+    AcceptInvitationRequest, AcceptInvitationResponse, ChangePasswordRequest, ChangePasswordResponse, GetCallerRequest,
+    GetCallerResponse, LoginRequest, LoginResponse, LogoutEverywhereRequest, LogoutEverywhereResponse, LogoutRequest,
+    LogoutResponse, RefreshSessionRequest, RefreshSessionResponse, auth_service_server::AuthService,
+};
+use tonic::{Request, Response, Status};
+
+/// Signing in and out, over `identity`.
+pub struct AuthCalls {
+    sessions: Sessions,
+}
+
+impl AuthCalls {
+    pub fn new(sessions: Sessions) -> Self {
+        Self { sessions }
+    }
+}
+
+/// Where a call comes from, without the port.
+fn address<T>(request: &Request<T>) -> String {
+    request.extensions().get::<Peer>().map(|peer| peer.address.ip().to_string()).unwrap_or_default()
+}
+
+#[tonic::async_trait]
+impl AuthService for AuthCalls {
+    async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
+        let address = address(&request);
+        let LoginRequest { organization, email, password, client } = request.into_inner();
+        let sign_in = SignIn { organization, email, password, client, address };
+        let (issued, user) = self.sessions.login(sign_in).await?;
+        Ok(Response::new(LoginResponse { tokens: Some(tokens(issued)), user: Some((&user).into()) }))
+    }
+
+    async fn refresh_session(
+        &self,
+        request: Request<RefreshSessionRequest>,
+    ) -> Result<Response<RefreshSessionResponse>, Status> {
+        let issued = self.sessions.refresh(&request.into_inner().refresh_token).await?;
+        Ok(Response::new(RefreshSessionResponse { tokens: Some(tokens(issued)) }))
+    }
+
+    async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        self.sessions.logout(&request.into_inner().refresh_token).await?;
+        Ok(Response::new(LogoutResponse {}))
+    }
+
+    async fn logout_everywhere(
+        &self,
+        request: Request<LogoutEverywhereRequest>,
+    ) -> Result<Response<LogoutEverywhereResponse>, Status> {
+        let caller = caller(&request)?;
+        let granted = authorize(&caller, OwnAccount)?;
+        let ended_sessions = self.sessions.logout_everywhere(&caller, &granted).await? as u32;
+        Ok(Response::new(LogoutEverywhereResponse { ended_sessions }))
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: Request<AcceptInvitationRequest>,
+    ) -> Result<Response<AcceptInvitationResponse>, Status> {
+        let address = address(&request);
+        let AcceptInvitationRequest { token, password } = request.into_inner();
+        self.sessions.accept(&token, password, &address).await?;
+        Ok(Response::new(AcceptInvitationResponse {}))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let (caller, address) = (caller(&request)?, address(&request));
+        let granted = authorize(&caller, OwnAccount)?;
+        let ChangePasswordRequest { old_password, new_password } = request.into_inner();
+        self.sessions.change_password(&caller, &granted, (old_password, new_password), &address).await?;
+        Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    /// Anybody may know who they are.
+    async fn get_caller(&self, request: Request<GetCallerRequest>) -> Result<Response<GetCallerResponse>, Status> {
+        let (organization, identified) = self.sessions.identify(&caller(&request)?).await?;
+        Ok(Response::new(caller_response(organization, identified)))
+    }
+}

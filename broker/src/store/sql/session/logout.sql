@@ -1,0 +1,1 @@
+select eventflow.logout_v1($1::bytea)

@@ -1,0 +1,1 @@
+select eventflow.password_hash_v1($1::bigint, $2::uuid)

@@ -1,0 +1,116 @@
+//! `eventflow login`, `logout`, `whoami`, `password`, `accept`: a person's own account.
+
+use eventflow::auth::Who;
+use serde_json::json;
+
+use super::{secret, user::role_word};
+use crate::{
+    failure::{Failure, Result},
+    output::{self, note},
+    target::{self, contexts::Contexts, session::Session},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Login {
+    /// Name of the organization [default: that of the last sign-in there]
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+    /// Address of the account [default: that of the last sign-in there]
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    #[command(flatten)]
+    target: target::Arguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Logout {
+    /// Also all other sessions of the account, wherever they are
+    #[arg(long)]
+    everywhere: bool,
+    #[command(flatten)]
+    target: target::Arguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Plain {
+    #[command(flatten)]
+    target: target::Arguments,
+    #[command(flatten)]
+    output: output::Arguments,
+}
+
+/// Begins a session; the password is typed, or comes from standard input.
+pub async fn login(arguments: Login) -> Result<()> {
+    let (client, url) = arguments.target.connect_as_nobody().await?;
+    let mut contexts = Contexts::load()?;
+    let last = contexts.session(&url).cloned();
+    let known = |given: Option<String>, last: Option<String>, flag: &str| {
+        given.or(last).ok_or_else(|| Failure::usage(format!("{flag} is needed for the first sign-in")))
+    };
+    let organization =
+        known(arguments.organization, last.as_ref().map(|last| last.organization.clone()), "--organization")?;
+    let email = known(arguments.email, last.map(|last| last.email), "--email")?;
+    let password = secret::ask("password").await?;
+    let application = concat!("eventflow ", env!("CARGO_PKG_VERSION"));
+    let (tokens, user) = client.auth().login(&organization, &email, &password, application).await?;
+    contexts.set_session(&url, Some(Session::new(&organization, &user.email, &tokens)));
+    let path = contexts.save()?;
+    note(format!("signed in to `{organization}` as {} ({})", user.email, role_word(user.role)));
+    note(format!("the session is in `{}`, which only you can read", path.display()));
+    Ok(())
+}
+
+/// Ends the session, here and at the brokers.
+pub async fn logout(arguments: Logout) -> Result<()> {
+    if arguments.everywhere {
+        let ended = arguments.target.connect().await?.auth().logout_everywhere().await?;
+        note(format!("ended {ended} sessions"));
+    }
+    let (client, url) = arguments.target.connect_as_nobody().await?;
+    let mut contexts = Contexts::load()?;
+    let Some(session) = contexts.session(&url).cloned() else {
+        note("nobody was signed in there");
+        return Ok(());
+    };
+    client.auth().logout(&session.refresh_token).await?;
+    contexts.set_session(&url, None);
+    contexts.save()?;
+    note(format!("signed out of `{}`", session.organization));
+    Ok(())
+}
+
+pub async fn whoami(arguments: Plain) -> Result<()> {
+    let caller = arguments.target.connect().await?.auth().caller().await?;
+    let organization = &caller.organization;
+    let (object, sentence) = match &caller.who {
+        Who::ApiKey(id) => {
+            (json!({ "organization": organization, "api_key": id }), format!("API key {id} of `{organization}`\n"))
+        }
+        Who::User(user) => (
+            json!({ "organization": organization, "email": user.email, "name": user.name, "role": role_word(user.role) }),
+            format!("{} ({}) of `{organization}`\n", user.email, role_word(user.role)),
+        ),
+        _ => return Err(Failure::usage("the broker knows callers of another kind; update this command")),
+    };
+    arguments.output.open().object(&object, |_| sentence)
+}
+
+/// Changes the password of whoever has signed in.
+pub async fn password(arguments: Plain) -> Result<()> {
+    let client = arguments.target.connect().await?;
+    let old = secret::ask("old password").await?;
+    let new = secret::ask_for_new_password().await?;
+    client.auth().change_password(&old, &new).await?;
+    note("the password is another one now, and all other sessions have ended");
+    Ok(())
+}
+
+/// Sets the password of whoever was invited.
+pub async fn accept(arguments: Plain) -> Result<()> {
+    let (client, _) = arguments.target.connect_as_nobody().await?;
+    let token = secret::ask("invitation").await?;
+    let password = secret::ask_for_new_password().await?;
+    client.auth().accept_invitation(&token, &password).await?;
+    note("the password is set; sign in with `eventflow login`");
+    Ok(())
+}
