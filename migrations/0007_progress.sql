@@ -10,6 +10,22 @@ create type commit_input_v1 as (
     next_offset bigint
 );
 
+-- Where progress stands that was given as an offset of a life of the log that is over: at that offset, or at the end of what
+-- survived of that life. Between the two there is nothing that anybody could have been given, and nowhere to read on from.
+create function within_log(p_partition bigint, p_offset bigint, p_log_epoch bigint) returns bigint
+language sql stable set search_path = eventflow, pg_temp
+as $$
+    select case when p_offset >> 40 < p_log_epoch then (
+        select least(p_offset, greatest(h.end_offset, h.floor_offset, b.base_offset + b.event_count))
+        from partition_head h
+        left join lateral (
+            select x.base_offset, x.event_count from event_batch x
+            where x.partition_id = h.partition_id and x.base_offset < p_offset order by x.base_offset desc limit 1
+        ) b on true
+        where h.partition_id = p_partition
+    ) else p_offset end
+$$;
+
 -- Verdicts in the order of the inputs: 'committed' with the durable value (which may be further), 'seek_fenced' when the session
 -- still holds the partition under another epoch, 'member_fenced' in every other case. A fenced commit changes nothing.
 create function commit_v1(p_commits commit_input_v1[])
@@ -23,12 +39,13 @@ begin
     perform 1 from consumer_offset o
     where (o.group_id, o.partition_id) in (select c.group_id, c.partition_id from unnest(p_commits) c)
     order by o.group_id, o.partition_id for update;
-    update consumer_offset o set next_offset = c.next_offset
-    from unnest(p_commits) c, log_state s
+    update consumer_offset o set next_offset = t.target
+    from unnest(p_commits) c cross join log_state s
+    cross join lateral (select within_log(c.partition_id, c.next_offset, s.log_epoch) as target) t
     where o.group_id = c.group_id and o.partition_id = c.partition_id and o.organization_id = c.organization_id
       and o.session_id = c.session_id and o.lease_epoch = c.lease_epoch and s.log_epoch = c.log_epoch
       -- Progress never goes back, and what does not change is not written.
-      and o.next_offset < c.next_offset;
+      and o.next_offset < t.target;
     return query
         select c.ordinal::integer,
                case when o.session_id is distinct from c.session_id or o.organization_id <> c.organization_id
@@ -85,7 +102,7 @@ begin
     perform 1 from consumer_offset o where o.group_id = p_group and o.partition_id = any (p_partitions)
     order by o.partition_id for update;
     return query
-        select o.partition_id, o.partition_index, o.next_offset, t.target,
+        select o.partition_id, o.partition_index, o.next_offset, within_log(t.id, t.target, s.log_epoch),
                (select b.events from partition_before(o.partition_id, o.next_offset) b)
                    - (select b.events from partition_before(o.partition_id, t.target) b),
                h.floor_offset, e.next_offset, t.target between h.floor_offset and e.next_offset,
@@ -93,7 +110,7 @@ begin
         from unnest(p_partitions, p_offsets) as t(id, target)
         join consumer_offset o on o.group_id = p_group and o.partition_id = t.id
         join partition_head h on h.partition_id = t.id
-        cross join lateral partition_end(t.id) e
+        cross join log_state s cross join lateral partition_end(t.id) e
         order by o.partition_index;
     select bool_and(t.target between h.floor_offset and e.next_offset) into v_within
     from unnest(p_partitions, p_offsets) as t(id, target)
@@ -103,8 +120,9 @@ begin
         return;
     end if;
     update consumer_offset o
-    set next_offset = t.target, lease_epoch = o.lease_epoch + 1, claim_offset = null, in_place_offset = null
-    from unnest(p_partitions, p_offsets) as t(id, target)
+    set next_offset = within_log(t.id, t.target, s.log_epoch), lease_epoch = o.lease_epoch + 1, claim_offset = null,
+        in_place_offset = null
+    from unnest(p_partitions, p_offsets) as t(id, target) cross join log_state s
     where o.group_id = p_group and o.partition_id = t.id;
     -- Whoever holds these is fenced: their outcomes find nothing.
     delete from group_claim c where c.group_id = p_group and c.partition_id = any (p_partitions);

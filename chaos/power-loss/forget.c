@@ -38,8 +38,9 @@ __attribute__((constructor)) static void start(void)
     real_pwritev = dlsym(RTLD_NEXT, "pwritev");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
-    undo_dir = getenv("CHAOS_UNDO");
-    undo_of = getenv("CHAOS_UNDO_OF");
+    /* Copies: Postgres shows what it does where its environment was. */
+    undo_dir = getenv("CHAOS_UNDO") ? strdup(getenv("CHAOS_UNDO")) : NULL;
+    undo_of = getenv("CHAOS_UNDO_OF") ? strdup(getenv("CHAOS_UNDO_OF")) : NULL;
 }
 
 /* The locked undo log of a file that is ours to forget, or -1. */

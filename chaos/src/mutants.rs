@@ -75,6 +75,17 @@ pub const MUTANTS: &[Mutant] = &[
             ),
             (
                 "append_v1",
+                "where p.partition_id = v_partition and p.producer_id = v_run.producer_id",
+                "where p.partition_id = v_partition and p.producer_id = v_run.producer_id \
+                 and p.appended_at < statement_timestamp()",
+            ),
+            (
+                "append_v1",
+                "                        v_appended_at);",
+                "                        v_appended_at) on conflict do nothing;",
+            ),
+            (
+                "append_v1",
                 "first_sequence, event_count, routing_version, run);",
                 "first_sequence, event_count, routing_version, run) on conflict do nothing;",
             ),
@@ -110,7 +121,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "M6",
         bug: "a commit may move progress back",
-        changes: &[("commit_v1", "and o.next_offset < c.next_offset", "and o.next_offset <> c.next_offset")],
+        changes: &[("commit_v1", "and o.next_offset < t.target", "and o.next_offset <> t.target")],
         statements: "",
         patched: false,
         settings: &[],
@@ -242,7 +253,7 @@ pub const MUTANTS: &[Mutant] = &[
         patched: true,
         settings: &[],
         faults: &[Kind::Seek, Kind::Purge],
-        caught_by: &["S10", "S8b", "U1"],
+        caught_by: &["S10", "L2", "U1"],
     },
     Mutant {
         name: "M15",

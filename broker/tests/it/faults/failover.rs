@@ -75,6 +75,15 @@ async fn a_synchronous_standby_takes_over_under_load_and_nothing_acknowledged_is
     assert_eq!(repositioned(&mut member).await.log_epoch, 1);
     let seen: HashSet<i64> = member.texts(events).await.into_iter().map(|(_, offset, _)| offset).collect();
     assert_eq!(seen, log.iter().map(|(offset, _)| *offset).collect(), "nothing was lost to the member");
+    // Between the two lives there is nothing to go on from: progress that is asked to stand there stands where the first one ended.
+    let (gap, first_end) = (EPOCH_1 - 7, log[before - 1].0 + 1);
+    assert_eq!(member.commit(0, gap).await.committed_offset, Some(first_end));
+    let to = Some(v1::Position { at: Some(At::Offset(gap)) });
+    let request = v1::SeekRequest { name: "billing".into(), partition: Some(0), to, ..Default::default() };
+    let sought = clients.groups.seek(request).await.expect("sought").into_inner();
+    assert_eq!(sought.partitions[0].next_offset, first_end);
+    assert_eq!(repositioned(&mut member).await.next_offset, first_end);
+    assert_eq!(member.texts(events - before).await[0].1, EPOCH_1, "and it goes on behind the gap");
     let end = log[events - 1].0 + 1;
     assert_eq!(member.commit(0, end).await.committed_offset, Some(end));
     for name in ["billing", "application"] {
