@@ -34,9 +34,9 @@ pub const CHECKED: &[(&str, &str)] = &[
 
 /// Named, and not checked until the thing exists that they speak of.
 pub const OUT_OF_SCOPE: &[(&str, &str, &str)] = &[
-    ("S14", "retry and dead-letter state machine", "until acknowledgements of single events and dead letters exist"),
+    ("S14", "retry and dead-letter state machine", "until the workload has members of shared groups"),
     ("S15", "idempotency keys", "until idempotency keys exist"),
-    ("S22", "revoked keys and roles", "until identity exists"),
+    ("S22", "revoked keys and roles", "until the workload revokes keys; roles do not exist yet"),
 ];
 
 /// The name of a checked invariant.
