@@ -64,6 +64,7 @@ pub const KINDS: &[Kind] = &[
     at_most("publish_p99", "publish at 1,000/s, each awaited, p99", "ms", 2.0),
     at_most("push_p50", "push at 1,000/s, call to delivery, p50", "ms", 0.8),
     at_most("push_p99", "push at 1,000/s, call to delivery, p99", "ms", 3.0),
+    at_most("schema_check", "one 1,000 B event against its compiled schema", "µs", 10.0),
     at_most("server_cpu", "server CPU per million published, 200 B", "s", 3.0),
     plain("broker_cpu", "of that the broker", "s"),
     plain("postgres_cpu", "of that Postgres", "s"),

@@ -18,6 +18,7 @@ pub enum Part {
     Producers,
     PublishLatency,
     PushLatency,
+    Schema,
 }
 
 pub async fn run(arguments: &SuiteArguments) -> Result<()> {
@@ -91,6 +92,9 @@ async fn round_of(arguments: &SuiteArguments, ground: &Ground) -> Result<Vec<Sam
     }
     if arguments.wants(Part::PushLatency) {
         note(&mut samples, steps::push_latency::measure(&step).await?);
+    }
+    if arguments.wants(Part::Schema) {
+        note(&mut samples, steps::schema::measure(&step)?);
     }
     Ok(samples)
 }

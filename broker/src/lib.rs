@@ -3,6 +3,7 @@
 //! - [`grpc`] and [`http`]: the doors. Authenticate, convert, call, convert.
 //! - [`identity`]: who is calling ([`identity::Caller`]), and the proof that they may ([`identity::Granted`]).
 //! - [`catalogue`]: streams and consumer groups as the services see them.
+//! - [`schemas`]: schemas of streams, registered, compiled and asked.
 //! - [`publish`]: admit, validate, route, and append through lanes.
 //! - [`tail`]: the newest events in memory, and who waits for them.
 //! - [`groups`]: membership, leases, assignment, fencing.
@@ -27,6 +28,7 @@ pub mod jobs;
 pub mod limits;
 pub mod publish;
 pub mod runtime;
+pub mod schemas;
 pub mod store;
 pub mod tail;
 pub mod telemetry;

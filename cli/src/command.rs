@@ -33,6 +33,8 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Streams: create, list, describe, update, delete, add-partitions, purge
     Stream(client::stream::Arguments),
+    /// Schemas of a stream's events: register, list, show, check, validate
+    Schema(client::schema::Arguments),
     /// Publish an event, or a file of them
     Publish(publish::Arguments),
     /// Read a stream, or join a consumer group
@@ -74,6 +76,7 @@ impl Command {
             Self::Admin(arguments) => server::admin::run(arguments).await,
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Stream(arguments) => client::stream::run(arguments).await,
+            Self::Schema(arguments) => client::schema::run(arguments).await,
             Self::Publish(arguments) => publish::run(arguments).await,
             Self::Consume(arguments) => consume::run(arguments).await,
             Self::Group(arguments) => client::group::run(arguments).await,

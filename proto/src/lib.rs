@@ -29,4 +29,5 @@ pub const SERVICES: &[&str] = &[
     "eventflow.v1.ApiKeyService",
     "eventflow.v1.AuthService",
     "eventflow.v1.UserService",
+    "eventflow.v1.SchemaService",
 ];

@@ -112,3 +112,31 @@ pub const LAG_GROUPS_MAX: usize = 500;
 pub const LAG_PARTITIONS_MAX: usize = 2_000;
 /// Bits of an offset below the log epoch.
 pub const LOG_EPOCH_BITS: u32 = 40;
+/// Definition of one schema, in bytes.
+pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// Nesting of a schema's definition.
+pub const SCHEMA_DEPTH_MAX: usize = 32;
+/// Regular expressions of one schema.
+pub const SCHEMA_PATTERNS_MAX: usize = 64;
+/// One regular expression of a schema, in bytes.
+pub const SCHEMA_PATTERN_BYTES_MAX: usize = 1_024;
+/// Subschemas of one schema with every reference written out: what bounds the work for a payload.
+pub const SCHEMA_PARTS_MAX: usize = 10_000;
+/// Event types of a stream that have a schema of their own.
+pub const SCHEMA_TYPES_MAX: usize = 200;
+/// Versions of one schema.
+pub const SCHEMA_VERSIONS_MAX: usize = 1_000;
+/// Violations that one answer names.
+pub const VIOLATIONS_MAX: usize = 100;
+/// Stored events that one `CheckAgainstHistory` reads.
+pub const HISTORY_EVENTS_MAX: u32 = 10_000;
+/// Stored events that `CheckAgainstHistory` reads when it is not told.
+pub const HISTORY_EVENTS_DEFAULT: u32 = 1_000;
+/// Bytes of stored events that one `CheckAgainstHistory` reads.
+pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Idempotency key of an event, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// How long a stream that does not say keeps idempotency keys, in seconds: one day.
+pub const KEY_RETENTION_SECONDS_DEFAULT: i64 = 24 * 3600;
+/// The shortest time for which keys are kept, in seconds.
+pub const KEY_RETENTION_SECONDS_MIN: i64 = 60;

@@ -13,11 +13,14 @@ use crate::{
     connection::Connections,
     consumer::ConsumerBuilder,
     error::Result,
+    event::Event,
     groups::Groups,
     limits::Limits,
     options::ClientOptions,
+    position::Appended,
     producer::{Hub, ProducerBuilder},
     read::ReadBuilder,
+    schemas::Schemas,
     streams::Streams,
     users::Users,
     worker::WorkerBuilder,
@@ -100,6 +103,11 @@ impl Client {
         Users::new(self.clone())
     }
 
+    /// Schemas of streams.
+    pub fn schemas(&self) -> Schemas {
+        Schemas::new(self.clone())
+    }
+
     /// The limits of the broker.
     ///
     /// # Errors
@@ -116,6 +124,21 @@ impl Client {
     /// Publishes to a stream.
     pub fn producer(&self, stream: impl Into<String>) -> ProducerBuilder {
         ProducerBuilder::new(self.clone(), stream.into())
+    }
+
+    /// Publishes events to a partition if that still ends at `expected_next_offset`, all of them or none: for writers who must know
+    /// that nothing was appended since they looked. A producer is faster where that does not matter.
+    ///
+    /// # Errors
+    /// `EXPECTATION_FAILED` when something was appended since, with `next_offset` in the metadata; otherwise what publishing gives.
+    pub async fn publish_expecting(
+        &self,
+        stream: &str,
+        partition: u32,
+        expected_next_offset: i64,
+        events: Vec<Event>,
+    ) -> Result<Vec<Appended>> {
+        crate::producer::publish_expecting(self, stream, partition, expected_next_offset, events).await
     }
 
     /// Joins a consumer group.

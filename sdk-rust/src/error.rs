@@ -173,6 +173,10 @@ impl Error {
         self.change(|inner| inner.applied = applied)
     }
 
+    pub(crate) fn with_message(self, message: String) -> Self {
+        self.change(|inner| inner.message = message)
+    }
+
     pub(crate) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         self.change(|inner| inner.retry_after = retry_after)
     }

@@ -27,6 +27,8 @@ pub struct Event {
     pub(crate) payload: Bytes,
     /// Where the producer wants it; not part of what is kept.
     pub(crate) partition: Option<u32>,
+    /// Names the event for its append; not part of what is kept.
+    pub(crate) idempotency_key: Option<String>,
 }
 
 /// A name and a value beside an event.
@@ -87,6 +89,16 @@ impl Event {
         self
     }
 
+    /// Names the event for its append, 1 to 256 bytes: the broker appends one event of a key and partition, for as long as the
+    /// stream keeps keys (a day unless it says otherwise). Sent again with the same type, key, payload, content type and headers,
+    /// it gets the first position, as [`duplicate`](crate::Appended::duplicate); with another of these it fails with
+    /// `IDEMPOTENCY_KEY_REUSED`. It chooses the partition of an event without a key.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
     /// Adds a header. All headers of an event together: at most 64 and 16 KiB; names are unique.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -127,6 +139,11 @@ impl Event {
     /// When the event happened, if the producer said so.
     pub fn time(&self) -> Option<SystemTime> {
         self.time
+    }
+
+    /// The idempotency key, when the producer set one; events that were read have none.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
     }
 
     /// The payload. Cloning it copies nothing.

@@ -50,6 +50,7 @@ mod pages;
 mod position;
 pub mod producer;
 pub mod read;
+pub mod schemas;
 pub mod streams;
 pub mod users;
 pub mod worker;
@@ -66,6 +67,7 @@ pub use crate::{
     pages::Pages,
     position::{Appended, Position, Record},
     producer::{Producer, Receipt},
+    schemas::{SchemaCompatibility, SchemaEnforcement, SchemaInfo, SchemaPolicy},
     streams::{Purge, Retention, StreamInfo, StreamSpec},
     worker::{Failure, Job, Worker},
 };

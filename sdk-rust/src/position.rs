@@ -43,7 +43,8 @@ pub struct Appended {
     pub log_epoch: u64,
     /// When Postgres appended it (database time).
     pub append_time: SystemTime,
-    /// True: an earlier attempt had appended it, whose answer was lost. It is in the log once.
+    /// True: it had been appended before, by an attempt whose answer was lost, or under the same idempotency key. It is in the log
+    /// once.
     pub duplicate: bool,
 }
 

@@ -24,6 +24,7 @@ use crate::{
     convert::{duration_to_wire, required, time_to_wire},
     error::Result,
     pages::{Pages, pages},
+    schemas::{SchemaCompatibility, SchemaEnforcement, SchemaPolicy},
 };
 
 /// A stream as it stands.
@@ -46,6 +47,10 @@ pub struct StreamInfo {
     pub labels: BTreeMap<String, String>,
     /// Raised when keys go elsewhere.
     pub routing_version: u64,
+    /// What its schemas do.
+    pub schema_policy: SchemaPolicy,
+    /// How long idempotency keys of events are kept. `None`: for ever.
+    pub key_retention: Option<Duration>,
     /// Database time.
     pub create_time: SystemTime,
     /// Database time.
@@ -77,6 +82,9 @@ pub struct StreamSpec {
     pub(crate) retention: Option<Retention>,
     pub(crate) max_event_bytes: Option<u32>,
     pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) schema_enforcement: Option<SchemaEnforcement>,
+    pub(crate) schema_compatibility: Option<SchemaCompatibility>,
+    pub(crate) key_retention: Option<Option<Duration>>,
 }
 
 impl StreamSpec {
@@ -112,6 +120,27 @@ impl StreamSpec {
     #[must_use]
     pub fn labels(mut self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
         self.labels = Some(labels.into_iter().collect());
+        self
+    }
+
+    /// What happens to events that their schema refuses; they are rejected by default.
+    #[must_use]
+    pub fn schema_enforcement(mut self, enforcement: SchemaEnforcement) -> Self {
+        self.schema_enforcement = Some(enforcement);
+        self
+    }
+
+    /// What a new version of a schema must keep of the newest one; backward by default.
+    #[must_use]
+    pub fn schema_compatibility(mut self, compatibility: SchemaCompatibility) -> Self {
+        self.schema_compatibility = Some(compatibility);
+        self
+    }
+
+    /// How long idempotency keys of events are kept: at least a minute, or for ever (`None`); a day by default.
+    #[must_use]
+    pub fn key_retention(mut self, kept: Option<Duration>) -> Self {
+        self.key_retention = Some(kept);
         self
     }
 }
@@ -221,7 +250,7 @@ impl Streams {
         })
     }
 
-    /// Changes what the spec sets: description, retention, the largest event, labels.
+    /// Changes what the spec sets: description, retention, the largest event, labels, what schemas do.
     ///
     /// # Errors
     /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT`; also when the spec sets partitions.

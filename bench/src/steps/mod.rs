@@ -7,6 +7,7 @@ pub mod producers;
 pub mod publish;
 pub mod publish_latency;
 pub mod push_latency;
+pub mod schema;
 
 use std::time::Duration;
 

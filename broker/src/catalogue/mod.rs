@@ -19,7 +19,7 @@ pub use self::{
     groups::Delivery,
     purge::{Purge, PurgeBefore, Purged},
     seek::{Moved, Seek},
-    streams::{Deleted, Deletion, KeyRemap},
+    streams::{Deleted, Deletion, KeyRemap, existing},
 };
 pub use crate::domain::page::Page;
 pub use crate::store::once::{Answer, Once};

@@ -182,11 +182,7 @@ impl Catalogue {
 }
 
 /// The stream of that name, in a transaction, for a proof that covers it.
-pub(super) async fn existing<P: Permission>(
-    tenant: &Tenant,
-    granted: &Granted<P>,
-    name: &StreamName,
-) -> Result<Stream> {
+pub async fn existing<P: Permission>(tenant: &Tenant, granted: &Granted<P>, name: &StreamName) -> Result<Stream> {
     granted.check(name)?;
     streams::find(tenant, name).await?.ok_or_else(|| stream_not_found(name.as_str()))
 }

@@ -21,6 +21,8 @@ pub struct Event {
     /// Microseconds since 1970; None is the append time.
     pub time_us: Option<i64>,
     pub payload: Bytes,
+    /// Names this event for the append, and is not kept with it.
+    pub idempotency_key: Option<String>,
 }
 
 impl Event {
@@ -259,6 +261,7 @@ mod tests {
             headers: headers_text(&headers),
             content_type: "application/json".into(),
             time_us: Some(-1),
+            idempotency_key: None,
             payload: Bytes::from_static(b"{\"total\":7}"),
         }
     }

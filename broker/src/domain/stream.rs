@@ -1,6 +1,7 @@
 //! A stream as the services see it.
 
 use crate::domain::ids::{OrganizationId, PartitionId, StreamId, StreamName};
+use crate::domain::schema::Policy;
 use crate::domain::{Applied, Error, Reason, Result};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,11 @@ pub struct Stream {
     pub max_event_bytes: usize,
     pub labels: BTreeMap<String, String>,
     pub routing_version: i64,
+    pub schema_policy: Policy,
+    /// Raised with every schema that is registered; 0: the stream has none.
+    pub schema_revision: i64,
+    /// How long idempotency keys of events are kept, in microseconds; 0 is for ever.
+    pub key_retention_us: i64,
     /// Microseconds since 1970, database time.
     pub created_at: i64,
     pub updated_at: i64,

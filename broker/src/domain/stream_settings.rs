@@ -2,6 +2,7 @@
 
 use crate::domain::ids::StreamName;
 use crate::domain::labels::Labels;
+use crate::domain::schema::{Compatibility, Enforcement, Policy};
 use crate::domain::stream::Retention;
 use crate::domain::{Error, Result, limits};
 
@@ -16,6 +17,8 @@ pub struct NewStream {
     pub retention: Retention,
     pub max_event_bytes: usize,
     pub labels: Labels,
+    pub schema_policy: Policy,
+    pub key_retention_us: i64,
 }
 
 impl NewStream {
@@ -28,6 +31,8 @@ impl NewStream {
             retention: Retention { max_age_us: limits::RETENTION_SECONDS_DEFAULT * SECOND_US, max_bytes: 0 },
             max_event_bytes: limits::EVENT_BYTES_DEFAULT,
             labels: Labels::new(),
+            schema_policy: Policy::default(),
+            key_retention_us: limits::KEY_RETENTION_SECONDS_DEFAULT * SECOND_US,
         }
     }
 }
@@ -40,6 +45,9 @@ pub struct StreamChange {
     pub max_bytes: Option<i64>,
     pub max_event_bytes: Option<usize>,
     pub labels: Option<Labels>,
+    pub enforcement: Option<Enforcement>,
+    pub compatibility: Option<Compatibility>,
+    pub key_retention_us: Option<i64>,
 }
 
 /// Number of partitions; 0 is the default.
@@ -80,6 +88,20 @@ pub fn max_age_us(field: &str, wanted: Option<i64>) -> Result<i64> {
         Some(0) => Ok(0),
         Some(wanted) if !(SECOND_US..=limits::RETENTION_SECONDS_MAX * SECOND_US).contains(&wanted) => {
             Err(Error::invalid(field, format!("must be zero (no limit), or one second to {days} days")))
+        }
+        Some(wanted) => Ok(wanted),
+    }
+}
+
+/// How long idempotency keys are kept, in microseconds: absent is the default, 0 is for ever.
+pub fn key_retention_us(field: &str, wanted: Option<i64>) -> Result<i64> {
+    let days = limits::RETENTION_SECONDS_MAX / 86_400;
+    let range = limits::KEY_RETENTION_SECONDS_MIN * SECOND_US..=limits::RETENTION_SECONDS_MAX * SECOND_US;
+    match wanted {
+        None => Ok(limits::KEY_RETENTION_SECONDS_DEFAULT * SECOND_US),
+        Some(0) => Ok(0),
+        Some(wanted) if !range.contains(&wanted) => {
+            Err(Error::invalid(field, format!("must be zero (for ever), or one minute to {days} days")))
         }
         Some(wanted) => Ok(wanted),
     }

@@ -16,6 +16,7 @@ pub mod log;
 mod preface;
 pub mod publish;
 pub mod reflection;
+pub mod schemas;
 pub mod servers;
 pub mod status;
 pub mod streams;
@@ -26,16 +27,17 @@ use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
     api_key_service_server::ApiKeyService, auth_service_server::AuthService,
     consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
-    log_service_server::LogService, publisher_service_server::PublisherService, stream_service_server::StreamService,
-    user_service_server::UserService,
+    log_service_server::LogService, publisher_service_server::PublisherService, schema_service_server::SchemaService,
+    stream_service_server::StreamService, user_service_server::UserService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 /// The services that administer what there is.
-pub struct Administration<S, G> {
+pub struct Administration<S, G, R> {
     pub streams: S,
     pub groups: G,
+    pub schemas: R,
 }
 
 /// The services of programs and people.
@@ -50,12 +52,12 @@ pub fn routes(
     publisher: impl PublisherService,
     consumer: impl ConsumerService,
     log: impl LogService,
-    administration: Administration<impl StreamService, impl ConsumerGroupService>,
+    administration: Administration<impl StreamService, impl ConsumerGroupService, impl SchemaService>,
     identity: Identity<impl ApiKeyService, impl AuthService, impl UserService>,
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
-    let Administration { streams, groups } = administration;
+    let Administration { streams, groups, schemas } = administration;
     let Identity { keys, auth, users } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
@@ -66,6 +68,7 @@ pub fn routes(
         .add_service(servers::api_keys(keys))
         .add_service(servers::auth(auth))
         .add_service(servers::users(users))
+        .add_service(servers::schemas(schemas))
         .add_service(health::server(health));
     Ok(reflection::add(routes, descriptors)?.prepare())
 }

@@ -8,6 +8,7 @@ use eventflow_proto::v1::{
     consumer_service_server::{ConsumerService, ConsumerServiceServer},
     log_service_server::{LogService, LogServiceServer},
     publisher_service_server::{PublisherService, PublisherServiceServer},
+    schema_service_server::{SchemaService, SchemaServiceServer},
     stream_service_server::{StreamService, StreamServiceServer},
     user_service_server::{UserService, UserServiceServer},
 };
@@ -61,6 +62,16 @@ pub fn streams<T: StreamService>(service: T) -> StreamServiceServer<T> {
 
 pub fn consumer_groups<T: ConsumerGroupService>(service: T) -> ConsumerGroupServiceServer<T> {
     ConsumerGroupServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn schemas<T: SchemaService>(service: T) -> SchemaServiceServer<T> {
+    SchemaServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES)
         .accept_compressed(Gzip)

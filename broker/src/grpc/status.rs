@@ -49,6 +49,7 @@ pub fn to_error_status(error: &Error) -> v1::ErrorStatus {
         message: error.message().to_owned(),
         metadata: metadata(error).collect(),
         retry_delay: error.retry_delay().map(wire_duration),
+        field_violations: error.violations().iter().map(wire_violation).collect(),
     }
 }
 
@@ -83,6 +84,11 @@ fn applied_word(applied: Applied) -> &'static str {
         Applied::No => "no",
         Applied::Unknown => "unknown",
     }
+}
+
+/// A violation inside an answer.
+pub fn wire_violation(violation: &Violation) -> v1::FieldViolation {
+    v1::FieldViolation { field: violation.field.clone(), description: violation.description.clone() }
 }
 
 fn field_violation(violation: &Violation) -> FieldViolation {

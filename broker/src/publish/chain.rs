@@ -113,6 +113,7 @@ mod tests {
             encoded: Encoded::default(),
             alone: false,
             after_refusal,
+            terms: None,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::domain::Error;
 use crate::domain::ids::PartitionId;
 use crate::publish::lane::Submission;
 use crate::publish::plan::{LaneProducer, Plan, Work, plan};
-use crate::store::append::{Row, Run, Verdict};
+use crate::store::append::{Key, Row, Run, Verdict};
 use std::collections::BTreeSet;
 
 /// Submissions that travel together. Indexes in the plan are indexes here.
@@ -61,6 +61,17 @@ impl Flush {
 
     pub fn runs(&self) -> Vec<Run> {
         self.plan.runs.iter().map(|planned| planned.run.clone()).collect()
+    }
+
+    /// Where the partition of each run must end.
+    pub fn expected(&self) -> Vec<Option<i64>> {
+        self.plan.runs.iter().map(|planned| planned.expected_next).collect()
+    }
+
+    /// Idempotency keys of all runs.
+    pub fn keys(&self) -> Vec<Key<'_>> {
+        let works: Vec<&Work> = self.submissions.iter().map(|submission| &submission.work).collect();
+        self.plan.to_keys(&works)
     }
 
     pub fn rows(&self) -> Vec<Row<'_>> {

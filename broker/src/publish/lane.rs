@@ -4,6 +4,8 @@
 //!
 //! - A partition always uses the same lane of a broker, so its submissions keep their order.
 //! - The lane flushes at once when idle; what arrives meanwhile goes into the next flush. There is no linger.
+//! - Submissions with idempotency keys or conditions, and what is for the same partitions, go by the second connection, to a
+//!   function of their own.
 //! - A partition whose lock somebody else holds goes into a call of its own on a second connection, and is parked meanwhile.
 //! - A connection lost during a call leaves the outcome unknown: the same call is made again, waits on the same lock, and is
 //!   decisive, because every run carries a producer (the lane's own for events that have none).
@@ -40,8 +42,10 @@ pub struct Appended {
     /// (first offset, count), in order of the events; one entry unless an earlier append had cut them differently.
     pub ranges: Vec<(i64, i32)>,
     pub appended_at_us: i64,
-    /// The offsets are those of an earlier append of the same sequence.
+    /// The offsets are those of an earlier append, of the same sequence or of the same idempotency keys.
     pub duplicate: bool,
+    /// When only some had been appended before: which, by their place, ascending.
+    pub known: Vec<u32>,
 }
 
 /// What the sender of a submission hears.
@@ -200,7 +204,12 @@ impl Lane {
                 // Only parked partitions wait: their call's end goes on with them.
                 break;
             }
-            let (flush, deferred) = Flush::plan(in_order(taken), &self.producer);
+            let (taken, with_terms) = apart(in_order(taken));
+            if !with_terms.is_empty() {
+                // They go to a function of their own, so that nobody without terms pays for them.
+                self.waiting.push_back(with_terms);
+            }
+            let (flush, deferred) = Flush::plan(taken, &self.producer);
             self.queue.push_front(deferred);
             if !flush.is_empty()
                 && let Some(line) = self.main.take()
@@ -209,19 +218,18 @@ impl Lane {
                 *main = Some(Box::pin(line.call(flush, wait)));
             }
         }
-        if side.is_none()
-            && let Some(line) = self.side.take()
-        {
-            match self.waiting.pop_front() {
-                Some(submissions) => {
-                    let (flush, deferred) = Flush::plan(submissions, &self.producer);
-                    if !deferred.is_empty() {
-                        self.waiting.push_front(deferred);
-                    }
-                    self.aside = flush.partitions().collect();
-                    *side = Some(Box::pin(line.call(flush, true)));
-                }
-                None => self.side = Some(line),
+        while side.is_none() && self.side.is_some() {
+            let Some(submissions) = self.waiting.pop_front() else { return };
+            // Something before them may have been refused since they were put here.
+            let (flush, deferred) = Flush::plan(in_order(submissions), &self.producer);
+            if !deferred.is_empty() {
+                self.waiting.push_front(deferred);
+            }
+            if !flush.is_empty()
+                && let Some(line) = self.side.take()
+            {
+                self.aside = flush.partitions().collect();
+                *side = Some(Box::pin(line.call(flush, true)));
             }
         }
     }
@@ -235,7 +243,14 @@ impl Lane {
         settled.stale.iter().for_each(|partition| self.parts.tail.stale(*partition));
         // Halves of a refused call come before what stood behind it.
         settled.apart.into_iter().rev().for_each(|submissions| self.waiting.push_front(submissions));
-        self.queue.push_front(settled.again);
+        // What goes again comes before what was deferred behind it, wherever that waits.
+        let waiting: HashSet<PartitionId> = self.waiting.iter().flatten().map(|waits| waits.work.partition).collect();
+        let (ahead, again): (Vec<_>, Vec<_>) =
+            settled.again.into_iter().partition(|again| waiting.contains(&again.work.partition));
+        if !ahead.is_empty() {
+            self.waiting.push_front(ahead);
+        }
+        self.queue.push_front(again);
         line
     }
 
@@ -250,6 +265,16 @@ impl Lane {
             self.parts.tail.appended(partition, batch);
         }
     }
+}
+
+/// Takes apart what is for partitions with keys or conditions: all of it, so that it keeps its order.
+fn apart(submissions: Vec<Submission>) -> (Vec<Submission>, Vec<Submission>) {
+    let with_terms = submissions.iter().filter(|submission| submission.work.terms.is_some());
+    let partitions: HashSet<PartitionId> = with_terms.map(|submission| submission.work.partition).collect();
+    if partitions.is_empty() {
+        return (submissions, Vec::new());
+    }
+    submissions.into_iter().partition(|submission| !partitions.contains(&submission.work.partition))
 }
 
 async fn finish(call: &mut Option<Call>) -> (Line, Flush, FlushEnd) {

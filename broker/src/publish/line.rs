@@ -3,7 +3,8 @@
 use crate::domain::{Applied, Error, Reason};
 use crate::publish::flush::{Flush, FlushEnd};
 use crate::publish::lane::LaneParts;
-use crate::store::{Connection, Statement, append, error};
+use crate::store::append::{CallTerms, Key, Row, Run, Verdict};
+use crate::store::{Connection, DatabaseError, Statement, append, error};
 use crate::telemetry::metrics;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
@@ -18,7 +19,39 @@ const BACKOFF: Duration = Duration::from_millis(50);
 pub struct Line {
     name: String,
     parts: LaneParts,
-    open: Option<(Connection, Statement)>,
+    open: Option<Open>,
+}
+
+/// A connection with the calls that it has prepared.
+struct Open {
+    connection: Connection,
+    append: Statement,
+    /// Prepared when it is first needed.
+    keyed: Option<Statement>,
+}
+
+impl Open {
+    /// One call. Only a flush with terms goes to the function that knows them.
+    async fn append(&mut self, flush: &Call<'_>, epoch: i64, wait: bool) -> Result<Vec<Verdict>, DatabaseError> {
+        if !flush.has_terms {
+            return append::append(&self.connection, &self.append, epoch, wait, &flush.runs, &flush.rows).await;
+        }
+        if self.keyed.is_none() {
+            self.keyed = Some(append::prepare_keyed(&self.connection).await?);
+        }
+        let statement = self.keyed.as_ref().unwrap_or(&self.append);
+        let terms = CallTerms { keys: &flush.keys, expected: &flush.expected };
+        append::append_keyed(&self.connection, statement, epoch, wait, (&flush.runs, &flush.rows), terms).await
+    }
+}
+
+/// The arguments of a call, made once for all its attempts.
+struct Call<'a> {
+    has_terms: bool,
+    runs: Vec<Run>,
+    rows: Vec<Row<'a>>,
+    keys: Vec<Key<'a>>,
+    expected: Vec<Option<i64>>,
 }
 
 impl Line {
@@ -31,7 +64,7 @@ impl Line {
     pub async fn warm(&mut self) {
         let epoch = self.parts.epochs.current();
         let warmed = match self.connection().await {
-            Ok((connection, statement)) => append::append(connection, statement, epoch, false, &[], &[])
+            Ok(open) => append::append(&open.connection, &open.append, epoch, false, &[], &[])
                 .await
                 .map(drop)
                 .map_err(error::from_postgres),
@@ -50,25 +83,31 @@ impl Line {
 
     async fn decide(&mut self, flush: &Flush, wait: bool) -> FlushEnd {
         let started = Instant::now();
-        let (runs, rows) = (flush.runs(), flush.rows());
+        let call = Call {
+            has_terms: flush.plan.has_terms(),
+            runs: flush.runs(),
+            rows: flush.rows(),
+            keys: flush.keys(),
+            expected: flush.expected(),
+        };
+        let (runs, rows) = (call.runs.len(), call.rows.len());
         let mut sent = false;
         loop {
-            let span = tracing::debug_span!("append", line = %self.name, runs = runs.len(), rows = rows.len(), wait);
+            let span = tracing::debug_span!("append", line = %self.name, runs, rows, wait);
             let epochs = self.parts.epochs.clone();
             let problem = match self.connection().await {
                 Err(problem) => problem,
-                Ok((connection, statement)) => {
+                Ok(open) => {
                     sent = true;
-                    let warned = connection.warnings();
+                    let warned = open.connection.warnings();
                     let epoch = epochs.current();
                     let asked = Instant::now();
                     // A repeat waits for the lock that the lost call may still hold.
-                    let call = append::append(connection, statement, epoch, wait, &runs, &rows);
-                    let answer = call.instrument(span).await;
+                    let answer = open.append(&call, epoch, wait).instrument(span).await;
                     metrics::get().append_seconds.record(asked.elapsed());
                     match answer {
                         // With a warning the commit may not be where it should be (a cancelled wait for a standby): again.
-                        Ok(_) if connection.warnings() != warned => {
+                        Ok(_) if open.connection.warnings() != warned => {
                             Error::new(Reason::OutcomeUnknown, "the database committed with a warning")
                         }
                         Ok(verdicts) => {
@@ -103,25 +142,25 @@ impl Line {
     }
 
     /// The call was told that its log epoch is over: learn the new one before the next call.
-    async fn follow_epoch(&mut self, verdicts: &[append::Verdict]) {
+    async fn follow_epoch(&mut self, verdicts: &[Verdict]) {
         let over = verdicts.iter().any(|verdict| matches!(verdict.kind, append::VerdictKind::LogEpoch { .. }));
-        if let Some((connection, _)) = self.open.as_ref().filter(|_| over)
-            && self.parts.epochs.check(connection.client()).await.is_err()
+        if let Some(open) = self.open.as_ref().filter(|_| over)
+            && self.parts.epochs.check(open.connection.client()).await.is_err()
         {
             self.open = None;
         }
     }
 
     /// The open connection, or a new one: every new one compares the life of the database first.
-    async fn connection(&mut self) -> Result<&(Connection, Statement), Error> {
-        let usable = self.open.take().filter(|(connection, _)| !connection.is_closed());
+    async fn connection(&mut self) -> Result<&mut Open, Error> {
+        let usable = self.open.take().filter(|open| !open.connection.is_closed());
         let ready = match usable {
             Some(ready) => ready,
             None => {
                 let connection = self.parts.store.connect(&self.name).await?;
                 self.parts.epochs.check(connection.client()).await?;
-                let statement = append::prepare(&connection).await.map_err(error::unavailable)?;
-                (connection, statement)
+                let append = append::prepare(&connection).await.map_err(error::unavailable)?;
+                Open { connection, append, keyed: None }
             }
         };
         Ok(self.open.insert(ready))

@@ -1,4 +1,4 @@
-//! Publishing: authorize → admit → validate → route → lane.
+//! Publishing: authorize → validate → route → admit → lane.
 //!
 //! Promises: an acknowledgement follows the flushed commit; the events of a request for one partition are appended whole or not
 //! at all; a refusal says that nothing was applied. Never done here: delivering, or knowing about gRPC.
@@ -10,11 +10,15 @@ pub mod lane;
 pub mod line;
 pub mod plan;
 pub mod queue;
+mod recall;
 mod reroute;
 pub mod settle;
 mod split;
+pub mod terms;
+mod validate;
 
 use crate::catalogue::Catalogue;
+use crate::domain::error::Violation;
 use crate::domain::event::{Encoder, Event};
 use crate::domain::ids::{OrganizationId, PartitionId, StreamName};
 use crate::domain::stream::Stream;
@@ -26,6 +30,9 @@ use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{Appended, LaneHandle, Reply, RoutedBy, Submission};
 use crate::publish::plan::{Producer, Work};
 use crate::publish::split::{Part, split};
+use crate::publish::terms::Terms;
+use crate::publish::validate::{Judged, judge};
+use crate::schemas::Schemas;
 use crate::telemetry::metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,6 +58,8 @@ pub struct Request {
     pub routing_version: i64,
     pub validate_only: bool,
     pub after_refusal: bool,
+    /// Where the partition must end; only with `partition`.
+    pub expected_next: Option<i64>,
 }
 
 /// A request on its way; [`Publisher::settle`] waits for what becomes of it.
@@ -72,6 +81,8 @@ struct Pending {
     partition: u32,
     /// Indexes into the request's events; None is all of them.
     events: Option<Vec<u32>>,
+    /// What schemas say against it, when they only warn.
+    warnings: Vec<Violation>,
     /// None: only validation was asked for.
     reply: Option<oneshot::Receiver<Reply>>,
 }
@@ -82,6 +93,8 @@ pub struct PartitionOutcome {
     pub partition: u32,
     /// Indexes into the request's events; None is all of them.
     pub events: Option<Vec<u32>>,
+    /// What schemas say against it, when they only warn.
+    pub warnings: Vec<Violation>,
     pub outcome: Outcome,
 }
 
@@ -96,6 +109,7 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Publisher {
     catalogue: Catalogue,
+    schemas: Schemas,
     lanes: Arc<[LaneHandle]>,
     room: Arc<Semaphore>,
     room_units: u32,
@@ -110,6 +124,7 @@ impl Publisher {
     /// `in_flight_bytes` bounds what is admitted and not yet appended.
     pub fn new(
         catalogue: Catalogue,
+        schemas: Schemas,
         lanes: Vec<LaneHandle>,
         in_flight_bytes: usize,
         durability: DurabilityGate,
@@ -120,6 +135,7 @@ impl Publisher {
         let room = Arc::new(Semaphore::new(room_units as usize));
         Self {
             catalogue,
+            schemas,
             lanes: lanes.into(),
             room,
             room_units,
@@ -145,16 +161,24 @@ impl Publisher {
         };
         let order = Order { producer: request.producer, after_refusal: request.after_refusal, chain };
         let publisher = request.publisher.clone();
-        let parts = self.route(&stream, request, order).await?;
+        let parts = self.route(&stream, request, order, None).await?;
         let granted = granted.clone();
         Ok(Queued { granted, after_refusal: order.after_refusal, stream, publisher, parts, _unsettled })
     }
 
-    /// Splits a request by partition and hands the parts to their lanes.
-    async fn route(&self, stream: &Stream, request: Request, order: Order<'_>) -> Result<Vec<Pending>> {
+    /// Splits a request by partition, validates the parts and hands them to their lanes. `among` are the indexes of its events
+    /// within the request that the client knows; None: they are the same.
+    async fn route(
+        &self,
+        stream: &Stream,
+        request: Request,
+        order: Order<'_>,
+        among: Option<&[u32]>,
+    ) -> Result<Vec<Pending>> {
         let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % stream.partition_count();
         let routed_by = if request.partition.is_some() { RoutedBy::Client } else { RoutedBy::Broker };
         let (validate_only, routing_version) = (request.validate_only, routing_version(stream, &request));
+        let expected_next = request.expected_next;
         let publisher = request.publisher.clone();
         let parts = match split(stream, request, keyless) {
             Ok(parts) => parts,
@@ -163,15 +187,33 @@ impl Publisher {
                 return Err(refused.error);
             }
         };
+        let schemas = match self.schemas.to_ask(stream).await {
+            Ok(schemas) => schemas,
+            Err(error) => {
+                let touched: Vec<PartitionId> = parts.iter().map(|part| part.partition).collect();
+                self.refuse_in_order(stream, &touched, &error, order).await;
+                return Err(error.applied(Applied::No));
+            }
+        };
         let mut pending = Vec::with_capacity(parts.len());
-        for Part { index, partition, events, picked } in parts {
-            let reply = if validate_only {
+        for part in parts {
+            let Judged { refusal, warnings } = match &schemas {
+                Some(schemas) => judge(schemas, stream.schema_policy.enforcement, &part, among).await,
+                None => Judged::default(),
+            };
+            let Part { index, partition, events, picked } = part;
+            let (terms, reused) = match Terms::of(&events, expected_next, || indexes(picked.as_deref(), among)) {
+                Ok(terms) => (terms, None),
+                Err(reused) => (None, Some(reused)),
+            };
+            let refusal = refusal.or(reused);
+            let reply = if validate_only && refusal.is_none() {
                 None
             } else {
-                let work = work(stream, partition, &publisher, events, routing_version, order);
-                Some(self.submit(work, routed_by, order.chain).await)
+                let work = Work { terms, ..work(stream, partition, &publisher, events, routing_version, order) };
+                Some(self.submit(work, routed_by, order.chain, refusal).await)
             };
-            pending.push(Pending { partition: index, events: picked, reply });
+            pending.push(Pending { partition: index, events: picked, warnings, reply });
         }
         Ok(pending)
     }
@@ -234,12 +276,22 @@ impl Publisher {
         }
     }
 
-    async fn submit(&self, work: Work, routed_by: RoutedBy, chain: Option<&Chain>) -> oneshot::Receiver<Reply> {
+    /// Hands a part to its lane, or refuses it in its place in the order.
+    async fn submit(
+        &self,
+        work: Work,
+        routed_by: RoutedBy,
+        chain: Option<&Chain>,
+        refusal: Option<Error>,
+    ) -> oneshot::Receiver<Reply> {
         let (reply, receiver) = oneshot::channel();
         let lane = self.lane(work.partition);
-        let (permit, refusal) = match self.admit(work.bytes()).await {
-            Ok(permit) => (Some(permit), None),
-            Err(error) => (None, Some(error)),
+        let (permit, refusal) = match refusal {
+            Some(error) => (None, Some(error)),
+            None => match self.admit(work.bytes()).await {
+                Ok(permit) => (Some(permit), None),
+                Err(error) => (None, Some(error)),
+            },
         };
         let mut submission = Submission { work, reply, routed_by, permit, chain: chain.cloned(), refusal };
         match submission.refusal.take_if(|_| chain.is_none()) {
@@ -299,6 +351,18 @@ fn meant(stream: &Stream, partition: Option<u32>) -> Vec<PartitionId> {
     }
 }
 
+/// Indexes of a part's events within the client's request: `picked` are those of the request that was split, `among` those of
+/// its events within the client's. None: they are the same.
+fn indexes(picked: Option<&[u32]>, among: Option<&[u32]>) -> Option<Vec<u32>> {
+    match (picked, among) {
+        (None, among) => among.map(<[u32]>::to_vec),
+        (Some(picked), None) => Some(picked.to_vec()),
+        (Some(picked), Some(among)) => {
+            Some(picked.iter().map(|at| among.get(*at as usize).copied().unwrap_or(*at)).collect())
+        }
+    }
+}
+
 /// The version by which the partitions were chosen: the client's, or, when the broker chooses, the one that it chooses by. An
 /// explicit partition without one is not checked.
 fn routing_version(stream: &Stream, request: &Request) -> i64 {
@@ -326,5 +390,6 @@ fn work(
         encoded: encoder.finish(),
         alone: false,
         after_refusal: order.after_refusal,
+        terms: None,
     }
 }

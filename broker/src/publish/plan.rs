@@ -2,13 +2,18 @@
 //!
 //! A flush has at most one run per producer and partition. Submissions of a producer whose sequences follow one another are
 //! merged into one run; one that does not follow waits for the next flush. Within a partition the events stand grouped by
-//! producer, each producer's in its order; every submission stands whole, in as many rows as it needs.
+//! producer, each producer's in its order; every submission stands whole, in as many rows as it needs. Events that the database
+//! has by their idempotency keys keep their sequence and stand in no row. A key stands once in a flush, unless its events are of
+//! one run and say the same; a submission with a condition is the only one of its partition.
 
 use crate::domain::event::{Encoded, Encoder, Event};
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::ids::{OrganizationId, PartitionId};
 use crate::domain::limits::{ROW_BYTES_MAX, ROW_EVENTS_MAX};
 use crate::domain::publisher::Publishers;
-use crate::store::append::{Row, Run, RunPiece};
+use crate::publish::terms::Terms;
+use crate::store::append::{Key, Row, Run, RunPiece};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,6 +44,8 @@ pub struct Work {
     pub alone: bool,
     /// On a publish stream without a producer: the client knows of the refusal before it.
     pub after_refusal: bool,
+    /// Idempotency keys and conditions.
+    pub terms: Option<Box<Terms>>,
 }
 
 impl Work {
@@ -77,6 +84,58 @@ impl LaneProducer {
 pub struct PlannedRun {
     pub run: Run,
     pub works: Vec<usize>,
+    /// Idempotency keys of its events, in their order.
+    pub keys: Vec<PlannedKey>,
+    /// Where the partition must end.
+    pub expected_next: Option<i64>,
+}
+
+/// An idempotency key in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedKey {
+    /// Its event in the run, from 0.
+    pub place: i32,
+    /// The submission within the flush, and the key in its terms.
+    pub work: usize,
+    pub index: usize,
+    pub known: Known,
+}
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is new, as far as anybody knows.
+    No,
+    /// The database has it at this offset.
+    At(i64),
+    /// Its event says what the event at another place of the run says.
+    Same(i32),
+}
+
+impl PlannedRun {
+    /// Events that go into the log.
+    pub fn new_events(&self) -> i32 {
+        self.run.event_count - self.keys.iter().filter(|key| key.known != Known::No).count() as i32
+    }
+
+    /// Where each event stands when the run was appended from `base` on, and whether it had been there before.
+    pub fn stands(&self, base: i64) -> Vec<(i64, bool)> {
+        let mut keys = self.keys.iter().peekable();
+        let mut next = base;
+        let mut stands: Vec<(i64, bool)> = Vec::with_capacity(self.run.event_count as usize);
+        for place in 0..self.run.event_count {
+            let known = keys.next_if(|key| key.place == place).map_or(Known::No, |key| key.known);
+            stands.push(match known {
+                Known::No => {
+                    next += 1;
+                    (next - 1, false)
+                }
+                Known::At(offset) => (offset, true),
+                Known::Same(first) => (stands[first as usize].0, true),
+            });
+        }
+        stands
+    }
 }
 
 /// One row of a flush: pieces of submissions, in order.
@@ -111,15 +170,21 @@ pub struct Plan {
 pub fn plan(works: &[&Work], lane: &LaneProducer) -> Plan {
     let mut partitions: BTreeMap<PartitionId, Vec<PlannedRun>> = BTreeMap::new();
     let mut blocked: HashSet<(PartitionId, Uuid)> = HashSet::new();
+    let mut terms = TermsSeen::default();
     let mut deferred = Vec::new();
     for (index, work) in works.iter().enumerate() {
         let producer = work.producer.unwrap_or(Producer { id: lane.id, epoch: 0, first_sequence: i64::MIN });
         let runs = partitions.entry(work.partition).or_default();
+        let has_runs = !runs.is_empty();
         let open = runs.iter_mut().find(|planned| planned.run.producer == producer.id);
         if blocked.contains(&(work.partition, producer.id)) {
             deferred.push(index);
+        } else if !terms.admit(work, producer.id, open.is_some() || has_runs) {
+            blocked.insert((work.partition, producer.id));
+            deferred.push(index);
         } else if let Some(planned) = open {
             if merges(planned, work, producer, works) {
+                planned.keys.extend(terms.keys(work, index, producer.id, planned.run.event_count));
                 planned.run.event_count += work.events.len() as i32;
                 planned.works.push(index);
             } else {
@@ -138,12 +203,63 @@ pub fn plan(works: &[&Work], lane: &LaneProducer) -> Plan {
                 event_count: work.events.len() as i32,
                 routing_version: work.routing_version,
             };
-            runs.push(PlannedRun { run, works: vec![index] });
+            let keys = terms.keys(work, index, producer.id, 0);
+            let expected_next = work.terms.as_ref().and_then(|terms| terms.expected_next);
+            runs.push(PlannedRun { run, works: vec![index], keys, expected_next });
         }
     }
     let runs: Vec<PlannedRun> = partitions.into_values().flatten().collect();
     let rows = rows(&runs, works);
     Plan { runs, rows, deferred }
+}
+
+/// Keys and conditions of a flush so far.
+#[derive(Default)]
+struct TermsSeen<'a> {
+    /// The first event of a key: its producer, its place in the run, and what it says.
+    keys: HashMap<(PartitionId, &'a str), (Uuid, i32, Fingerprint)>,
+    /// Partitions with a condition.
+    closed: HashSet<PartitionId>,
+}
+
+impl<'a> TermsSeen<'a> {
+    /// Whether a submission may go into this flush; its partition may have runs already.
+    fn admit(&mut self, work: &'a Work, producer: Uuid, has_runs: bool) -> bool {
+        if self.closed.contains(&work.partition) {
+            return false;
+        }
+        let Some(terms) = &work.terms else { return true };
+        if terms.expected_next.is_some() {
+            if has_runs {
+                return false;
+            }
+            self.closed.insert(work.partition);
+        }
+        terms.keys.iter().filter(|keyed| keyed.known.is_none()).all(|keyed| {
+            let seen = self.keys.get(&(work.partition, keyed.key.as_str()));
+            seen.is_none_or(|(by, _, says)| *by == producer && *says == keyed.fingerprint)
+        })
+    }
+
+    /// The keys of a submission whose first event stands at `first` of its run.
+    fn keys(&mut self, work: &'a Work, index: usize, producer: Uuid, first: i32) -> Vec<PlannedKey> {
+        let keyed = work.terms.iter().flat_map(|terms| terms.keys.iter().enumerate());
+        let planned = keyed.map(|(at, keyed)| {
+            let place = first + keyed.place as i32;
+            let known = match keyed.known {
+                Some(offset) => Known::At(offset),
+                None => match self.keys.entry((work.partition, keyed.key.as_str())) {
+                    Entry::Occupied(seen) => Known::Same(seen.get().1),
+                    Entry::Vacant(new) => {
+                        new.insert((producer, place, keyed.fingerprint));
+                        Known::No
+                    }
+                },
+            };
+            PlannedKey { place, work: index, index: at, known }
+        });
+        planned.collect()
+    }
 }
 
 /// Whether a submission goes on where a run ends.
@@ -161,9 +277,15 @@ fn rows(runs: &[PlannedRun], works: &[&Work]) -> Vec<PlannedRow> {
     let mut open: Option<(PartitionId, Vec<Piece>, usize, usize)> = None;
     for (run_index, planned) in runs.iter().enumerate() {
         let mut sequence = planned.run.first_sequence;
+        let mut known = planned.keys.iter().filter(|key| key.known != Known::No).peekable();
         for &work_index in &planned.works {
             let encoded = &works[work_index].encoded;
             for event in 0..works[work_index].events.len() {
+                let place = sequence - planned.run.first_sequence;
+                if known.next_if(|key| i64::from(key.place) == place).is_some() {
+                    sequence += 1;
+                    continue;
+                }
                 let size = (encoded.ends[event] - encoded.start_of(event)) as usize;
                 let fits = open.as_ref().is_some_and(|(partition, _, events, bytes)| {
                     *partition == planned.run.partition && *events < ROW_EVENTS_MAX && bytes + size <= ROW_BYTES_MAX
@@ -209,6 +331,29 @@ fn close_row(
     PlannedRow { partition, encoded, size_bytes: bytes, publishers, pieces }
 }
 
+impl Plan {
+    /// Whether anything in it has keys or conditions.
+    pub fn has_terms(&self) -> bool {
+        self.runs.iter().any(|planned| !planned.keys.is_empty() || planned.expected_next.is_some())
+    }
+
+    /// The keys as the append wants them.
+    pub fn to_keys<'a>(&self, works: &[&'a Work]) -> Vec<Key<'a>> {
+        let runs = (1..).zip(&self.runs);
+        let keys = runs.flat_map(|(run, planned)| planned.keys.iter().map(move |key| (run, key)));
+        let keyed = keys.filter_map(|(run, key)| {
+            let keyed = works[key.work].terms.as_ref()?.keys.get(key.index)?;
+            let known = match key.known {
+                Known::No => None,
+                Known::At(offset) => Some(offset),
+                Known::Same(place) => Some(-1 - i64::from(place)),
+            };
+            Some(Key { run, place: key.place, key: &keyed.key, fingerprint: &keyed.fingerprint, known })
+        });
+        keyed.collect()
+    }
+}
+
 impl PlannedRow {
     /// The row as the append wants it.
     pub fn to_row<'a>(&'a self, plan: &Plan, works: &[&'a Work]) -> Row<'a> {
@@ -219,7 +364,9 @@ impl PlannedRow {
             let run = &plan.runs[piece.run].run;
             let count = piece.events.len() as i32;
             match pieces.last_mut() {
-                Some(last) if last.producer == run.producer => last.event_count += count,
+                Some(last) if last.producer == run.producer && last.end() == piece.first_sequence => {
+                    last.event_count += count;
+                }
                 _ => pieces.push(RunPiece {
                     producer: run.producer,
                     epoch: run.epoch,

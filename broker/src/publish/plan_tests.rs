@@ -20,6 +20,7 @@ fn sized(partition: i64, producer: Option<(u128, i64)>, events: usize, bytes: us
         encoded: encoder.finish(),
         alone: false,
         after_refusal: false,
+        terms: None,
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
             encoded: encoder.finish(),
             alone: false,
             after_refusal: false,
+            terms: None,
         }
     }
 

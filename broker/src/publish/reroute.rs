@@ -24,14 +24,12 @@ impl Publisher {
         let mut outcomes = Vec::with_capacity(queued.parts.len());
         let first = |part| (part, queued.stream.clone(), ROUTES - 1);
         let mut waiting: VecDeque<(Pending, Arc<Stream>, usize)> = queued.parts.into_iter().map(first).collect();
-        while let Some((Pending { partition, events, reply }, stream, routes_left)) = waiting.pop_front() {
+        while let Some((Pending { partition, events, warnings, reply }, stream, routes_left)) = waiting.pop_front() {
             let outcome = match heard(reply).await {
                 Heard::Outcome(outcome) => outcome,
                 Heard::Misrouted(again) => {
-                    match self
-                        .route_again((&stream, &queued.granted), &queued.publisher, again, routes_left, order)
-                        .await
-                    {
+                    let again = Again { publisher: &queued.publisher, events: again, among: events.as_deref() };
+                    match self.route_again((&stream, &queued.granted), again, routes_left, order).await {
                         Ok((stream, parts)) => {
                             for part in parts.into_iter().rev() {
                                 waiting.push_front((part.among(events.as_deref()), stream.clone(), routes_left - 1));
@@ -42,7 +40,7 @@ impl Publisher {
                     }
                 }
             };
-            outcomes.push(PartitionOutcome { partition, events, outcome });
+            outcomes.push(PartitionOutcome { partition, events, warnings, outcome });
         }
         outcomes.sort_by_key(|outcome| outcome.partition);
         outcomes
@@ -52,8 +50,7 @@ impl Publisher {
     async fn route_again(
         &self,
         (known, granted): (&Stream, &Granted<Publish>),
-        publisher: &Arc<str>,
-        events: Vec<Event>,
+        again: Again<'_>,
         routes_left: usize,
         order: Order<'_>,
     ) -> Result<(Arc<Stream>, Vec<Pending>)> {
@@ -72,17 +69,27 @@ impl Publisher {
         };
         let request = Request {
             stream: stream.name.clone(),
-            events,
+            events: again.events,
             partition: None,
             producer: None,
-            publisher: publisher.clone(),
+            publisher: again.publisher.clone(),
             routing_version: 0,
             validate_only: false,
             after_refusal: order.after_refusal,
+            // A condition names its partition, and what the client routed is not routed again.
+            expected_next: None,
         };
-        let parts = self.route(&stream, request, order).await?;
+        let parts = self.route(&stream, request, order, again.among).await?;
         Ok((stream, parts))
     }
+}
+
+/// Events that go once more.
+struct Again<'a> {
+    publisher: &'a Arc<str>,
+    events: Vec<Event>,
+    /// Their indexes in the request; None: all of it.
+    among: Option<&'a [u32]>,
 }
 
 impl Pending {
@@ -128,7 +135,7 @@ mod tests {
     use super::*;
 
     fn part(events: Option<Vec<u32>>) -> Pending {
-        Pending { partition: 0, events, reply: None }
+        Pending { partition: 0, events, warnings: Vec::new(), reply: None }
     }
 
     #[test]

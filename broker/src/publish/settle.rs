@@ -6,6 +6,7 @@ use crate::domain::{Applied, Error, Reason};
 use crate::publish::flush::{Flush, FlushEnd};
 use crate::publish::lane::{Appended, Reply, Submission};
 use crate::publish::plan::{LaneProducer, PlannedRun, cut_ranges};
+use crate::publish::recall::{Believed, placed, recall};
 use crate::store::append::{Verdict, VerdictKind};
 use crate::telemetry::metrics;
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +33,20 @@ enum Fate {
     Duplicate {
         ranges: Vec<(i64, i32)>,
         appended_at_us: i64,
+    },
+    /// Appended, but for events that had been there before: where each stands, and whether it had.
+    Placed {
+        stands: Vec<(i64, bool)>,
+        appended_at_us: i64,
+    },
+    /// Keys are not what was believed.
+    Recalled {
+        found: Vec<(Option<i64>, bool)>,
+        appended_at_us: i64,
+        ends_at: Option<i64>,
+    },
+    Unexpected {
+        ends_at: i64,
     },
     Again {
         alone: bool,
@@ -101,9 +116,17 @@ fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> 
             Some(VerdictKind::Appended { base_offset, appended_at_us }) => {
                 let next = next.entry(run.partition).or_insert(*base_offset);
                 let base_offset = *next;
-                *next += i64::from(run.event_count);
-                Fate::Appended { base_offset, appended_at_us: *appended_at_us }
+                *next += i64::from(planned.new_events());
+                if planned.keys.is_empty() {
+                    Fate::Appended { base_offset, appended_at_us: *appended_at_us }
+                } else {
+                    Fate::Placed { stands: planned.stands(base_offset), appended_at_us: *appended_at_us }
+                }
             }
+            Some(VerdictKind::Keys { found, appended_at_us, ends_at }) => {
+                Fate::Recalled { found: found.clone(), appended_at_us: *appended_at_us, ends_at: *ends_at }
+            }
+            Some(VerdictKind::Expectation { ends_at }) => Fate::Unexpected { ends_at: *ends_at },
             Some(VerdictKind::Duplicate { ranges, appended_at_us }) => {
                 Fate::Duplicate { ranges: ranges.clone(), appended_at_us: *appended_at_us }
             }
@@ -121,7 +144,7 @@ fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> 
             Some(kind) => Fate::Refused(refusal(kind)),
             None => Fate::Refused(Error::internal("the append gave no verdict")),
         };
-        if of_lane && matches!(fate, Fate::Appended { .. } | Fate::Duplicate { .. }) {
+        if of_lane && matches!(fate, Fate::Appended { .. } | Fate::Placed { .. } | Fate::Duplicate { .. }) {
             lane.advance(run.partition, run.first_sequence + i64::from(run.event_count));
         }
         fates.push(fate);
@@ -192,7 +215,8 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
             skip += flush.submissions[work].work.events.len() as i64;
         }
     }
-    for (mut submission, place) in flush.submissions.into_iter().zip(fate_of) {
+    let Flush { submissions, plan } = flush;
+    for (number, (mut submission, place)) in submissions.into_iter().zip(fate_of).enumerate() {
         let Some((run, skip)) = place else {
             submission.refuse(Error::internal("a submission was left out of its flush"));
             continue;
@@ -201,7 +225,23 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
         match &fates[run] {
             Fate::Appended { base_offset, appended_at_us } => {
                 let ranges = vec![(base_offset + skip, count as i32)];
-                reply(submission, Appended { ranges, appended_at_us: *appended_at_us, duplicate: false });
+                let appended =
+                    Appended { ranges, appended_at_us: *appended_at_us, duplicate: false, known: Vec::new() };
+                reply(submission, appended);
+            }
+            Fate::Placed { stands, appended_at_us } => {
+                let stands = &stands[skip as usize..(skip + count) as usize];
+                reply(submission, placed(stands, *appended_at_us));
+            }
+            Fate::Recalled { found, appended_at_us, ends_at } => {
+                let (keys, leads) = (&plan.runs[run].keys, plan.runs[run].works.first() == Some(&number));
+                let believed = Believed { keys, found, number, leads };
+                recall(submission, believed, *appended_at_us, *ends_at, settled);
+            }
+            Fate::Unexpected { ends_at } => {
+                metrics::get().publish_refused.increment(count as u64);
+                let refusal = submission.work.terms.as_ref().map(|terms| terms.refusal(&[], Some(*ends_at)));
+                submission.refuse(refusal.unwrap_or_else(|| Error::internal("nothing was expected")));
             }
             Fate::Duplicate { ranges, appended_at_us } => {
                 settled.stale.push(submission.work.partition);
@@ -209,7 +249,7 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
                 let duplicate = submission.work.producer.is_some();
                 metrics::get().publish_duplicates.increment(if duplicate { count as u64 } else { 0 });
                 let ranges = cut_ranges(ranges, skip, count);
-                reply(submission, Appended { ranges, appended_at_us: *appended_at_us, duplicate });
+                reply(submission, Appended { ranges, appended_at_us: *appended_at_us, duplicate, known: Vec::new() });
             }
             Fate::Again { alone } => {
                 submission.work.alone |= *alone;
@@ -227,7 +267,7 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
     settled.apart.extend(busy.into_values());
 }
 
-fn reply(submission: Submission, appended: Appended) {
+pub(super) fn reply(submission: Submission, appended: Appended) {
     // A caller that has gone away does not need its answer.
     let _ = submission.reply.send(Reply::Appended(appended));
     drop(submission.permit);

@@ -29,7 +29,7 @@ pub struct Refused {
 /// Splits a request; events without a key go to the partition `keyless`.
 pub fn split(stream: &Stream, request: Request, keyless: u32) -> Result<Vec<Part>, Refused> {
     let count = stream.partition_count();
-    let route = |event: &Event| match (&request.partition, &event.key) {
+    let route = |event: &Event| match (&request.partition, event.key.as_ref().or(event.idempotency_key.as_ref())) {
         (Some(index), _) => *index,
         (None, Some(key)) => partition_of_key(key.as_bytes(), count),
         (None, None) => keyless,
@@ -76,6 +76,17 @@ fn check(stream: &Stream, request: &Request) -> Result<(), Error> {
     }
     if let Some(index) = request.partition {
         stream.partition(index)?;
+    }
+    if let Some(expected) = request.expected_next {
+        if request.partition.is_none() {
+            return Err(Error::invalid(
+                "partition",
+                "must be set with `expected_next_offset`, which is one of a partition",
+            ));
+        }
+        if expected < 0 {
+            return Err(Error::invalid("expected_next_offset", "must not be negative"));
+        }
     }
     if let Some(producer) = &request.producer {
         if request.partition.is_none() {
@@ -130,6 +141,9 @@ mod tests {
             max_event_bytes: 100,
             labels: BTreeMap::new(),
             routing_version: 3,
+            schema_policy: crate::domain::schema::Policy::default(),
+            schema_revision: 0,
+            key_retention_us: 0,
             created_at: 0,
             updated_at: 0,
         }
@@ -146,7 +160,16 @@ mod tests {
             routing_version: 0,
             validate_only: false,
             after_refusal: false,
+            expected_next: None,
         }
+    }
+
+    #[test]
+    fn an_idempotency_key_routes_an_event_that_has_no_key() {
+        let mut keyed = request(&[None, Some("a")]);
+        keyed.events.iter_mut().for_each(|event| event.idempotency_key = Some("us".into()));
+        let routed: Vec<u32> = split(&stream(), keyed, 0).expect("splits").into_iter().map(|part| part.index).collect();
+        assert_eq!(routed, [3, 6]);
     }
 
     #[test]
@@ -171,7 +194,10 @@ mod tests {
         numbered.producer = Some(Producer { id: uuid::Uuid::nil(), epoch: 0, first_sequence: 0 });
         let mut large = request(&[None]);
         large.events[0].payload = vec![0; 101].into();
+        let mut nowhere = request(&[None]);
+        nowhere.expected_next = Some(0);
         let cases = [
+            (nowhere, Reason::InvalidArgument, "`partition`"),
             (request(&[]), Reason::InvalidArgument, "events"),
             (outside, Reason::PartitionOutOfRange, "8 partitions"),
             (numbered, Reason::InvalidArgument, "`partition`"),

@@ -17,7 +17,8 @@ use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
-    Administration, Identity, api_keys, auth, consume, consumer_groups, health, log, publish, routes, streams, users,
+    Administration, Identity, api_keys, auth, consume, consumer_groups, health, log, publish, routes, schemas, streams,
+    users,
 };
 use crate::identity::{ApiKeys, Authenticator, KeySource, Sessions, Users};
 use crate::jobs::{self, Job};
@@ -27,6 +28,7 @@ use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{LaneParts, lane};
 use crate::runtime::shutdown::{Farewell, Outcome, Phase, Signals, in_order};
 use crate::runtime::{Condition, Kind, Readiness, Tasks};
+use crate::schemas::Schemas;
 use crate::store::epoch::LogEpochs;
 use crate::store::{DatabaseUrl, Store, durability, migrate};
 use crate::tail::Tail;
@@ -73,6 +75,7 @@ struct Ground {
     groups: Groups,
     catalogue: Catalogue,
     limits: Limits,
+    schemas: Schemas,
     trust: Trust,
     lags: LagBoard,
 }
@@ -203,12 +206,13 @@ impl Ground {
             tasks,
             readiness: Readiness::starting(),
             farewell: Farewell::default(),
-            store,
             epochs,
             gate: DurabilityGate::default(),
             groups,
+            schemas: Schemas::new(store.clone(), catalogue.clone()),
             catalogue,
             limits,
+            store,
             trust,
             lags: LagBoard::default(),
             config,
@@ -225,6 +229,7 @@ impl Ground {
         let settings = &self.config.publish;
         Publisher::new(
             self.catalogue.clone(),
+            self.schemas.clone(),
             lanes,
             settings.in_flight_bytes,
             self.gate.clone(),
@@ -341,6 +346,7 @@ impl Ground {
             Administration {
                 streams: streams::Streams::new(self.catalogue.clone()),
                 groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+                schemas: schemas::SchemaRegistry::new(self.schemas.clone()),
             },
             Identity {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),

@@ -37,6 +37,26 @@ pub struct RunPiece {
     pub event_count: i32,
 }
 
+impl RunPiece {
+    /// The sequence behind it.
+    pub fn end(&self) -> i64 {
+        self.first_sequence + i64::from(self.event_count)
+    }
+}
+
+/// An idempotency key of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// 1-based position in the runs of the call.
+    pub run: i32,
+    /// Its event in the run, from 0.
+    pub place: i32,
+    pub key: &'a str,
+    pub fingerprint: &'a [u8],
+    /// None: believed to be new. At least 0: believed to stand at that offset. Below: the key of the event at place `-1 - known`.
+    pub known: Option<i64>,
+}
+
 /// One row of the log to be.
 #[derive(Debug)]
 pub struct Row<'a> {
@@ -84,6 +104,18 @@ pub enum VerdictKind {
     StaleRouting {
         current: i64,
     },
+    /// A key of the run is not what was believed. For each that was not the key of another event of the call, in their order:
+    /// where the database has it, and whether that event says the same.
+    Keys {
+        found: Vec<(Option<i64>, bool)>,
+        appended_at_us: i64,
+        /// Where the partition ends, when that was expected elsewhere.
+        ends_at: Option<i64>,
+    },
+    /// The partition does not end where it was expected to, but here.
+    Expectation {
+        ends_at: i64,
+    },
     /// Somebody else holds the partition's lock.
     Busy,
     /// Unknown, deleted, or another organization's.
@@ -95,6 +127,7 @@ pub enum VerdictKind {
 }
 
 const SQL: &str = include_str!("sql/log/append.sql");
+const KEYED: &str = include_str!("sql/log/append_keyed.sql");
 
 /// Prepares the call on a connection.
 pub async fn prepare(connection: &Connection) -> Result<Statement, tokio_postgres::Error> {
@@ -111,6 +144,34 @@ pub async fn append(
     rows: &[Row<'_>],
 ) -> Result<Vec<Verdict>, tokio_postgres::Error> {
     let answer = connection.client().query(statement, &[&log_epoch, &wait, &Runs(runs), &Rows(rows)]).await?;
+    answer.iter().map(verdict).collect()
+}
+
+/// Prepares the call with terms on a connection.
+pub async fn prepare_keyed(connection: &Connection) -> Result<Statement, tokio_postgres::Error> {
+    connection.client().prepare(KEYED).await
+}
+
+/// The terms of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallTerms<'a> {
+    pub keys: &'a [Key<'a>],
+    /// One a run: where its partition must end.
+    pub expected: &'a [Option<i64>],
+}
+
+/// As [`append`], with idempotency keys and conditions.
+pub async fn append_keyed(
+    connection: &Connection,
+    statement: &Statement,
+    log_epoch: i64,
+    wait: bool,
+    (runs, rows): (&[Run], &[Row<'_>]),
+    terms: CallTerms<'_>,
+) -> Result<Vec<Verdict>, tokio_postgres::Error> {
+    let arguments: [&(dyn ToSql + Sync); 6] =
+        [&log_epoch, &wait, &Runs(runs), &Rows(rows), &Keys(terms.keys), &terms.expected];
+    let answer = connection.client().query(statement, &arguments).await?;
     answer.iter().map(verdict).collect()
 }
 
@@ -131,6 +192,12 @@ fn verdict(row: &SqlRow) -> Result<Verdict, tokio_postgres::Error> {
         "producer_fenced" => VerdictKind::ProducerFenced,
         "sequence_too_old" => VerdictKind::SequenceTooOld,
         "stale_routing" => VerdictKind::StaleRouting { current: expected },
+        "keys" => {
+            let (bases, same): (Vec<Option<i64>>, Vec<i32>) = (row.try_get(6)?, row.try_get(7)?);
+            let found = bases.into_iter().zip(same).map(|(base, same)| (base, same == 1)).collect();
+            VerdictKind::Keys { found, appended_at_us: time, ends_at: row.try_get(5)? }
+        }
+        "expectation" => VerdictKind::Expectation { ends_at: expected },
         "busy" => VerdictKind::Busy,
         "log_epoch" => VerdictKind::LogEpoch { current: expected },
         _ => VerdictKind::NotFound,
@@ -151,6 +218,27 @@ impl ToSql for Runs<'_> {
             record.int8(run.first_sequence);
             record.int4(run.event_count);
             record.int8(run.routing_version);
+        })
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(ty.kind(), postgres_types::Kind::Array(_))
+    }
+
+    to_sql_checked!();
+}
+
+#[derive(Debug)]
+struct Keys<'a>(&'a [Key<'a>]);
+
+impl ToSql for Keys<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        composite_array(ty, self.0, out, |key, record| {
+            record.int4(key.run);
+            record.int4(key.place);
+            record.text(key.key);
+            record.bytes(key.fingerprint);
+            record.opt_int8(key.known);
         })
     }
 

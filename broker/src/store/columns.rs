@@ -69,6 +69,16 @@ impl RecordWriter<'_> {
         self.out.put_i32(-1);
     }
 
+    pub fn text(&mut self, value: &str) {
+        self.bytes(value.as_bytes());
+    }
+
+    pub fn bytes(&mut self, value: &[u8]) {
+        self.field();
+        self.out.put_i32(value.len() as i32);
+        self.out.put_slice(value);
+    }
+
     pub fn int4(&mut self, value: i32) {
         self.field();
         self.out.put_i32(4);
@@ -85,12 +95,6 @@ impl RecordWriter<'_> {
         self.field();
         self.out.put_i32(1);
         self.out.put_u8(value.into());
-    }
-
-    pub fn text(&mut self, value: &str) {
-        self.field();
-        self.out.put_i32(value.len() as i32);
-        self.out.put_slice(value.as_bytes());
     }
 
     pub fn opt_int8(&mut self, value: Option<i64>) {

@@ -23,6 +23,7 @@ pub mod progress;
 pub mod quotas;
 pub mod retention;
 pub mod retries;
+pub mod schemas;
 pub mod sessions;
 pub mod shared_secrets;
 pub mod signing_keys;
@@ -33,6 +34,8 @@ pub mod users;
 
 pub use connect::{Connection, DatabaseUrl};
 pub use tenant::Tenant;
+/// What the driver says, for those who must tell a lost connection from a refusal.
+pub use tokio_postgres::Error as DatabaseError;
 /// A prepared statement, for those who keep a connection of their own.
 pub use tokio_postgres::Statement;
 

@@ -68,6 +68,12 @@ pub async fn prune_runs(db: &impl Client) -> Result<i64> {
     get(&row, 0)
 }
 
+/// Forgets idempotency keys that their stream no longer keeps; answers how many.
+pub async fn prune_keys(db: &impl Client) -> Result<i64> {
+    let row = db.query_one("select eventflow.prune_keys_v1()", &[]).await.map_err(from_postgres)?;
+    get(&row, 0)
+}
+
 /// Takes a job's lock for this transaction; false: another broker is at it.
 pub async fn try_lock(db: &impl Client, job: &str) -> Result<bool> {
     let row = db

@@ -5,6 +5,7 @@ use crate::domain::bounds::Bounds;
 use crate::domain::ids::{OrganizationId, PartitionId, StreamId, StreamName};
 use crate::domain::labels::Labels;
 use crate::domain::reports::PartitionStatistics;
+use crate::domain::schema::{Compatibility, Enforcement, Policy};
 use crate::domain::stream::{Retention, Stream};
 use crate::domain::stream_settings::{NewStream, StreamChange};
 use crate::domain::{Error, Result};
@@ -48,6 +49,9 @@ pub async fn create(tenant: &Tenant, new: &NewStream) -> Result<Option<StreamId>
                 &new.retention.max_bytes,
                 &(new.max_event_bytes as i32),
                 &labels_text(&new.labels)?,
+                &new.schema_policy.enforcement.as_str(),
+                &new.schema_policy.compatibility.as_str(),
+                &new.key_retention_us,
             ],
         )
         .await
@@ -74,6 +78,9 @@ pub async fn update(tenant: &Tenant, name: &StreamName, change: &StreamChange) -
                 &change.max_bytes,
                 &change.max_event_bytes.map(|bytes| bytes as i32),
                 &labels,
+                &change.enforcement.map(Enforcement::as_str),
+                &change.compatibility.map(Compatibility::as_str),
+                &change.key_retention_us,
             ],
         )
         .await
@@ -170,8 +177,19 @@ fn stream(row: &Row) -> Result<Stream> {
         max_event_bytes: row.get::<_, i32>("max_event_bytes").cast_unsigned() as usize,
         labels: labels(row.get("labels"))?,
         routing_version: row.get("routing_version"),
+        schema_policy: schema_policy(row)?,
+        schema_revision: row.get("schema_revision"),
+        key_retention_us: row.get("key_retention_us"),
         created_at: row.get("created_at"),
         updated_at: row.get("updated_at"),
+    })
+}
+
+fn schema_policy(row: &Row) -> Result<Policy> {
+    let unknown = || Error::internal("a stream's schema policy is one that this broker does not know");
+    Ok(Policy {
+        enforcement: Enforcement::parse(row.get("schema_enforcement")).ok_or_else(unknown)?,
+        compatibility: Compatibility::parse(row.get("schema_compatibility")).ok_or_else(unknown)?,
     })
 }
 

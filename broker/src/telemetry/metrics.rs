@@ -25,6 +25,10 @@ pub struct Metrics {
     pub publish_duplicates: Counter,
     /// Events refused before anything was applied.
     pub publish_refused: Counter,
+    /// Events refused because their schema refuses them.
+    pub schema_refused: Counter,
+    /// Events appended although their schema refuses them.
+    pub schema_warned: Counter,
     /// From admission to acknowledgement of a request, in seconds.
     pub publish_seconds: Histogram,
     /// Bytes admitted and not yet appended.
@@ -211,6 +215,8 @@ impl Metrics {
             publish_bytes: count("eventflow_publish_bytes_total", Bytes, "Bytes of the events appended and flushed."),
             publish_duplicates: count("eventflow_publish_duplicates_total", Count, "Repeated events, answered with their first offsets."),
             publish_refused: count("eventflow_publish_refused_total", Count, "Events refused before anything was applied."),
+            schema_refused: count("eventflow_schema_refused_events_total", Count, "Events refused because their schema refuses them."),
+            schema_warned: count("eventflow_schema_warned_events_total", Count, "Events appended although their schema refuses them."),
             publish_seconds: spread("eventflow_publish_seconds", Seconds, "From admission to acknowledgement of a request."),
             publish_in_flight_bytes: level("eventflow_publish_in_flight_bytes", Bytes, "Bytes admitted and not yet appended."),
             append_seconds: spread("eventflow_append_seconds", Seconds, "One append call."),

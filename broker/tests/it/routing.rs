@@ -50,7 +50,7 @@ async fn log(clients: &Clients) -> BTreeMap<u32, Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_leaves_the_partition_to_the_broker_never_sees_stale_routing() {
-    let (_ground, _apps, [mut here, mut there]) = spine().await;
+    let (_ground, _apps, [mut here, mut there]) = Box::pin(spine()).await;
     add_partitions(&mut there, 16).await;
     let keys: Vec<String> = (0..40).map(|n| n.to_string()).collect();
     let events = keys.iter().map(|key| keyed(key, key)).collect();
@@ -73,7 +73,7 @@ async fn whoever_leaves_the_partition_to_the_broker_never_sees_stale_routing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_chose_the_partition_by_an_old_version_is_told_so() {
-    let (_ground, _apps, [mut here, mut there]) = spine().await;
+    let (_ground, _apps, [mut here, mut there]) = Box::pin(spine()).await;
     add_partitions(&mut there, 3).await;
     let request = v1::PublishRequest { partition: Some(0), routing_version: 1, ..request(vec![event("x")]) };
     let results = here.publisher.publish(request).await.expect("answered").into_inner().results;
@@ -84,7 +84,7 @@ async fn whoever_chose_the_partition_by_an_old_version_is_told_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_made_anew_elsewhere_takes_the_next_event() {
-    let (_ground, _apps, [mut here, mut there]) = spine().await;
+    let (_ground, _apps, [mut here, mut there]) = Box::pin(spine()).await;
     let delete = v1::DeleteStreamRequest { name: "orders".into(), ..Default::default() };
     there.streams.delete_stream(delete.clone()).await.expect("deleted");
     there.create_stream("orders", 1).await;
@@ -99,7 +99,7 @@ async fn a_stream_that_was_made_anew_elsewhere_takes_the_next_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publish_stream_keeps_the_order_of_keys_when_its_requests_are_routed_again() {
-    let (_ground, _apps, [mut here, mut there]) = spine().await;
+    let (_ground, _apps, [mut here, mut there]) = Box::pin(spine()).await;
     let (ask, asked) = mpsc::channel(1_000);
     let mut answers = here.publisher.publish_stream(ReceiverStream::new(asked)).await.expect("a stream").into_inner();
     let mut sent = 0;

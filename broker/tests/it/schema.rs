@@ -69,6 +69,7 @@ async fn the_brokers_role_has_no_rights_on_hot_tables() {
     client.batch_execute("set role eventflow_broker").await.expect("the role");
     for table in [
         "event_batch",
+        "event_key",
         "partition_head",
         "producer_run",
         "consumer_offset",

@@ -1,4 +1,4 @@
-//! Verbs that ask a broker: streams, groups, lag, limits, contexts.
+//! Verbs that ask a broker: streams, schemas, groups, lag, limits, contexts.
 
 pub mod account;
 pub mod context;
@@ -8,6 +8,8 @@ pub mod key;
 pub mod lag;
 pub mod limits;
 mod nearest;
+pub mod schema;
+mod schema_views;
 pub mod scopes;
 mod secret;
 pub mod stream;

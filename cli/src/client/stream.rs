@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use eventflow::{Client, Purge, Retention, StreamSpec};
+use eventflow::{Client, Purge, Retention, SchemaEnforcement, StreamSpec};
 use futures_util::TryStreamExt;
 
-use super::{stream_named, stream_views as views, sure::be_sure};
+use super::{schema::Compatibility, stream_named, stream_views as views, sure::be_sure};
 use crate::{
     failure::{Failure, Result},
     output::{self, count, note},
@@ -30,7 +30,7 @@ enum Verb {
     List,
     /// One stream: settings, statistics, partitions
     Describe { name: String },
-    /// Change description, retention, limits or labels
+    /// Change description, retention, limits, what schemas do, or labels
     Update(Update),
     /// Remove a stream and its events
     Delete(Delete),
@@ -54,9 +54,29 @@ struct Settings {
     /// Largest event, bytes, up to 3 MiB
     #[arg(long, value_name = "BYTES")]
     max_event_bytes: Option<u32>,
+    /// What happens to events that their schema refuses [default: reject]
+    #[arg(long, value_enum, value_name = "MODE")]
+    schema_enforcement: Option<Enforcement>,
+    /// What a new version of a schema must keep of the newest one [default: backward]
+    #[arg(long, value_enum, value_name = "MODE")]
+    schema_compatibility: Option<Compatibility>,
+    /// How long idempotency keys of events are kept, such as 7d; 0 keeps them for ever [default: 1d]
+    #[arg(long, value_name = "AGE", value_parser = parse::age_or_zero)]
+    key_retention: Option<Duration>,
     /// Labels; all of them, when any is given
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse::pair)]
     labels: Vec<(String, String)>,
+}
+
+/// What happens to events that their schema refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Enforcement {
+    /// They are not validated
+    Off,
+    /// They are appended, and counted
+    Warn,
+    /// They are refused
+    Reject,
 }
 
 #[derive(Debug, clap::Args)]
@@ -222,6 +242,19 @@ impl Settings {
         }
         if let Some(bytes) = self.max_event_bytes {
             spec = spec.max_event_bytes(bytes);
+        }
+        if let Some(enforcement) = self.schema_enforcement {
+            spec = spec.schema_enforcement(match enforcement {
+                Enforcement::Off => SchemaEnforcement::Off,
+                Enforcement::Warn => SchemaEnforcement::Warn,
+                Enforcement::Reject => SchemaEnforcement::Reject,
+            });
+        }
+        if let Some(compatibility) = self.schema_compatibility {
+            spec = spec.schema_compatibility(compatibility.into());
+        }
+        if let Some(kept) = self.key_retention {
+            spec = spec.key_retention((!kept.is_zero()).then_some(kept));
         }
         if !self.labels.is_empty() {
             spec = spec.labels(self.labels);

@@ -6,6 +6,7 @@ use eventflow::{
 };
 use serde_json::{Value, json};
 
+use super::schema_views::{policy, policy_words};
 use crate::output::{Listing, Paint, bytes, count, since, span};
 
 pub(super) fn object(stream: &StreamInfo) -> Value {
@@ -18,6 +19,8 @@ pub(super) fn object(stream: &StreamInfo) -> Value {
         "retention_bytes_per_partition": stream.retention.max_bytes_per_partition,
         "max_event_bytes": stream.max_event_bytes,
         "labels": stream.labels,
+        "schema_policy": policy(stream.schema_policy),
+        "key_retention_seconds": stream.key_retention.map(|kept| kept.as_secs()),
         "routing_version": stream.routing_version,
         "created": since(stream.create_time),
         "updated": since(stream.update_time),
@@ -86,6 +89,8 @@ pub(super) fn description(stream: &StreamInfo, statistics: &StreamStatistics, pa
         ("events", format!("{} ({})", count(statistics.events), bytes(statistics.bytes))),
         ("retention", retention(stream.retention)),
         ("largest event", bytes(max_event)),
+        ("schemas", policy_words(stream.schema_policy)),
+        ("idempotency keys", stream.key_retention.map_or("for ever".to_owned(), |kept| format!("for {}", span(kept)))),
         ("labels", labels.join(", ")),
         ("created", format!("{} UTC", since(stream.create_time))),
         ("uid", stream.uid.clone()),

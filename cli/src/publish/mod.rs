@@ -32,6 +32,9 @@ pub struct Arguments {
     format: Option<Format>,
     #[command(flatten)]
     fields: Fields,
+    /// Publish only if this is the next offset of the partition; for a single event, with --partition
+    #[arg(long, value_name = "OFFSET", requires = "partition", conflicts_with = "file")]
+    expect_offset: Option<i64>,
     /// Events a second, at most
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     rate: Option<f64>,
@@ -60,6 +63,10 @@ pub struct Fields {
     /// A header of every event
     #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = parse::pair)]
     headers: Vec<(String, String)>,
+    /// Idempotency key: of a single event the key itself, of a file the column or JSON field that holds it (several, separated by
+    /// commas, are one key together). An event whose key is known is not appended again
+    #[arg(long, value_name = "KEY|COLUMN", value_delimiter = ',')]
+    idempotency_key: Vec<String>,
     /// Column or JSON field that holds the key
     #[arg(long, value_name = "NAME", conflicts_with = "key")]
     key_column: Option<String>,
@@ -122,5 +129,10 @@ impl Fields {
 
     fn uses_columns(&self) -> bool {
         self.key_column.is_some() || self.type_column.is_some() || self.time_column.is_some()
+    }
+
+    /// Whether anything is taken from a row.
+    fn needs_rows(&self) -> bool {
+        self.uses_columns() || !self.idempotency_key.is_empty()
     }
 }

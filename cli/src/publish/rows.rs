@@ -41,7 +41,7 @@ pub(super) fn of_json(fields: &Fields, line: &str) -> Result<Event, String> {
     let value: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
     let event = fields.event(line.to_owned(), true);
     match &value {
-        _ if !fields.uses_columns() => Ok(event),
+        _ if !fields.needs_rows() => Ok(event),
         Value::Object(object) => with_columns(fields, event, object),
         _ => Err("not a JSON object, so it has no fields for key, type or time".to_owned()),
     }
@@ -49,7 +49,7 @@ pub(super) fn of_json(fields: &Fields, line: &str) -> Result<Event, String> {
 
 /// A line as it is.
 pub(super) fn of_line(fields: &Fields, line: &str) -> Result<Event, String> {
-    if fields.uses_columns() {
+    if fields.needs_rows() {
         return Err("plain lines have no columns: use --format csv or ndjson".to_owned());
     }
     Ok(fields.event(line.to_owned(), false))
@@ -69,6 +69,20 @@ fn with_columns(fields: &Fields, mut event: Event, object: &Map<String, Value>) 
         && let Some(time) = text(object, column)?.filter(|text| !text.is_empty())
     {
         event = event.with_time(parse::time(&time)?);
+    }
+    match fields.idempotency_key.as_slice() {
+        [] => {}
+        [column] => {
+            if let Some(key) = text(object, column)? {
+                event = event.with_idempotency_key(key);
+            }
+        }
+        columns => {
+            let parts: Vec<Option<String>> =
+                columns.iter().map(|column| text(object, column)).collect::<Result<_, _>>()?;
+            // As JSON, so that no two rows with different columns have one key.
+            event = event.with_idempotency_key(serde_json::json!(parts).to_string());
+        }
     }
     Ok(event)
 }
@@ -112,6 +126,20 @@ mod tests {
         let event = of_json(&fields(), r#"{ "id" : 7,  "at": null }"#).unwrap();
         assert_eq!((event.key(), event.time()), (Some("7"), None));
         assert_eq!(event.payload(), r#"{ "id" : 7,  "at": null }"#);
+    }
+
+    #[test]
+    fn an_idempotency_key_comes_from_one_column_or_from_several() {
+        let row = r#"{"id": "a,b", "at": null, "n": 7}"#;
+        let key = |columns: &[&str]| {
+            let idempotency_key = columns.iter().map(|column| (*column).to_owned()).collect();
+            let fields = Fields { idempotency_key, ..Fields::default() };
+            of_json(&fields, row).map(|event| event.idempotency_key().map(str::to_owned))
+        };
+        assert_eq!(key(&["n"]), Ok(Some("7".to_owned())));
+        assert_eq!(key(&["at"]), Ok(None));
+        assert_eq!(key(&["id", "at", "n"]), Ok(Some(r#"["a,b",null,"7"]"#.to_owned())));
+        assert!(key(&["gone"]).is_err());
     }
 
     #[test]

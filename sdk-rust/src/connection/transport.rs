@@ -4,8 +4,8 @@ use eventflow_proto::v1::{
     PublishRequest, PublishResponse, api_key_service_client::ApiKeyServiceClient,
     auth_service_client::AuthServiceClient, consumer_group_service_client::ConsumerGroupServiceClient,
     consumer_service_client::ConsumerServiceClient, log_service_client::LogServiceClient,
-    publisher_service_client::PublisherServiceClient, stream_service_client::StreamServiceClient,
-    user_service_client::UserServiceClient,
+    publisher_service_client::PublisherServiceClient, schema_service_client::SchemaServiceClient,
+    stream_service_client::StreamServiceClient, user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -93,5 +93,9 @@ impl Transport {
 
     pub(crate) fn groups(&self) -> ConsumerGroupServiceClient<Authorized> {
         ConsumerGroupServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn schemas(&self) -> SchemaServiceClient<Authorized> {
+        SchemaServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }

@@ -131,12 +131,19 @@ impl From<Status> for Error {
     }
 }
 
+/// Violations inside an answer.
+pub(crate) fn violations(wire: Vec<v1::FieldViolation>) -> Vec<FieldViolation> {
+    let violation = |v1::FieldViolation { field, description }| FieldViolation { field, description };
+    wire.into_iter().map(violation).collect()
+}
+
 impl From<v1::ErrorStatus> for Error {
     fn from(status: v1::ErrorStatus) -> Self {
         let metadata: BTreeMap<String, String> = status.metadata.into_iter().collect();
         Error::new(Code::from_i32(status.code).into(), &status.reason, status.message)
             .with_applied(applied(&metadata))
             .with_metadata(metadata)
+            .with_field_violations(violations(status.field_violations))
             .with_retry_after(status.retry_delay.as_ref().map(duration_from_wire))
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn event_to_wire(event: Event) -> v1::Event {
         content_type: event.content_type,
         time: event.time.map(time_to_wire),
         payload: (!event.payload.is_empty()).then_some(Payload::Data(event.payload)),
+        idempotency_key: event.idempotency_key,
     }
 }
 
@@ -33,5 +34,6 @@ pub(crate) fn event_from_wire(event: v1::Event) -> Event {
             Some(Payload::Json(_)) | None => Bytes::new(),
         },
         partition: None,
+        idempotency_key: None,
     }
 }

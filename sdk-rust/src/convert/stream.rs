@@ -1,8 +1,10 @@
 //! Streams.
 
-use eventflow_proto::v1;
+use std::time::Duration;
 
-use super::{duration_from_wire, required, time_from_wire};
+use eventflow_proto::{limits::KEY_RETENTION_SECONDS_DEFAULT, v1};
+
+use super::{duration_from_wire, duration_to_wire, required, time_from_wire};
 use crate::{
     error::{Error, Result},
     streams::{PartitionStatistics, Retention, StreamInfo, StreamSpec, StreamStatistics},
@@ -17,8 +19,16 @@ impl StreamSpec {
             ("retention", self.retention.is_some()),
             ("max_event_bytes", self.max_event_bytes.is_some()),
             ("labels", self.labels.is_some()),
+            ("schema_policy.enforcement", self.schema_enforcement.is_some()),
+            ("schema_policy.compatibility", self.schema_compatibility.is_some()),
+            ("idempotency_key_retention", self.key_retention.is_some()),
         ];
         let paths = set.iter().filter(|(_, set)| *set).map(|(path, _)| (*path).to_owned()).collect();
+        let unspecified = (v1::SchemaEnforcement::Unspecified, v1::SchemaCompatibility::Unspecified);
+        let schema_policy = v1::SchemaPolicy {
+            enforcement: self.schema_enforcement.map_or(unspecified.0, Into::into).into(),
+            compatibility: self.schema_compatibility.map_or(unspecified.1, Into::into).into(),
+        };
         let stream = v1::Stream {
             name,
             description: self.description.unwrap_or_default(),
@@ -26,6 +36,8 @@ impl StreamSpec {
             retention: self.retention.map(v1::Retention::from),
             max_event_bytes: self.max_event_bytes.unwrap_or_default(),
             labels: self.labels.unwrap_or_default(),
+            schema_policy: Some(schema_policy),
+            idempotency_key_retention: self.key_retention.map(|kept| duration_to_wire(kept.unwrap_or_default())),
             ..v1::Stream::default()
         };
         (stream, paths)
@@ -45,6 +57,11 @@ impl TryFrom<v1::Stream> for StreamInfo {
             max_event_bytes: stream.max_event_bytes,
             labels: stream.labels,
             routing_version: stream.routing_version,
+            schema_policy: stream.schema_policy.unwrap_or_default().into(),
+            key_retention: match &stream.idempotency_key_retention {
+                Some(kept) => Some(duration_from_wire(kept)).filter(|kept| !kept.is_zero()),
+                None => Some(Duration::from_secs(KEY_RETENTION_SECONDS_DEFAULT.unsigned_abs())),
+            },
             create_time: time_from_wire(&required(stream.create_time, "stream.create_time")?),
             update_time: time_from_wire(&required(stream.update_time, "stream.update_time")?),
         })

@@ -115,7 +115,7 @@ impl Intake {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        let partition = match (named, &event.key) {
+        let partition = match (named, event.key.as_ref().or(event.idempotency_key.as_ref())) {
             (Some(named), _) if named >= self.routing.partitions => {
                 return Err(out_of_range(named, self.routing.partitions));
             }

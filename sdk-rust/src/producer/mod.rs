@@ -24,6 +24,7 @@
 //! sequence of refusals, lost connections and brokers.
 
 mod builder;
+mod conditional;
 mod hub;
 mod intake;
 mod lanes;
@@ -56,6 +57,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use builder::ProducerBuilder;
+pub(crate) use conditional::publish_expecting;
 pub(crate) use hub::Hub;
 pub use receipt::Receipt;
 

@@ -43,6 +43,8 @@ pub(super) struct Placement {
     pub(super) log_epoch: u64,
     pub(super) append_time: SystemTime,
     pub(super) duplicate: bool,
+    /// Places of events that had been appended before, when not all had.
+    pub(super) known: Vec<u32>,
     /// Runs of consecutive offsets: first offset, number of events. At least one.
     pub(super) runs: Vec<(i64, u32)>,
 }
@@ -67,7 +69,7 @@ impl Placement {
             offset,
             log_epoch: self.log_epoch,
             append_time: self.append_time,
-            duplicate: self.duplicate,
+            duplicate: self.duplicate || self.known.binary_search(&index).is_ok(),
         }
     }
 }
@@ -180,6 +182,7 @@ pub(super) mod tests {
             log_epoch: 1,
             append_time: UNIX_EPOCH,
             duplicate: false,
+            known: vec![5],
             runs: vec![(base, 1), (base + 10, 5)],
         };
         head.settle_appended(placement(100));

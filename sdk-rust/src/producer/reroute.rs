@@ -82,11 +82,12 @@ impl Target {
     }
 }
 
-/// The key of an encoded `events` field.
+/// What chooses the partition of an encoded `events` field: its key, or else its idempotency key.
 fn key_of(field: &Bytes) -> Option<String> {
     let mut field = field.clone();
     prost::encoding::decode_key(&mut field).ok()?;
-    v1::Event::decode_length_delimited(field).ok()?.key
+    let event = v1::Event::decode_length_delimited(field).ok()?;
+    event.key.or(event.idempotency_key)
 }
 
 #[cfg(test)]

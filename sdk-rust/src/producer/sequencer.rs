@@ -17,7 +17,7 @@
 //! * A new epoch and a new id begin on a new `PublishStream`: the old one waits for the refused number, which never comes.
 //! * When the broker has forgotten the producer, parcels that were never in doubt go on under a new id; the others fail.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -46,8 +46,8 @@ pub(super) enum Answer {
     Preceded,
     /// Nothing was applied, because something before it is missing.
     OutOfSequence,
-    /// Nothing was applied, because of one event: this one, when the broker said so.
-    EventRefused { error: Error, index: Option<usize> },
+    /// Nothing was applied, because of some events: these, each with what is wrong with it, when the broker said so.
+    EventsRefused { error: Error, bad: BTreeMap<usize, Error> },
     /// Nothing was applied, because of the whole request.
     Refused(Error),
     /// Nothing was applied: keys go elsewhere now.
@@ -215,7 +215,7 @@ impl Sequencer {
                 self.queue[index].in_doubt = false;
                 self.forget(forgotten());
             }
-            Answer::EventRefused { error, index: bad } => effects.extend(self.event_refused(index, bad, error)),
+            Answer::EventsRefused { error, bad } => effects.extend(self.events_refused(index, bad, error)),
             Answer::Refused(error) => effects.push(self.refuse(index, error)),
             Answer::StaleRouting => self.open_hole(index),
             Answer::IdentityLost(error) => self.forget(error),
@@ -334,31 +334,35 @@ impl Sequencer {
         Effect::Failed(parcel, error)
     }
 
-    /// Takes the bad event out. When the broker did not say which it is, halves the parcel until it stands alone.
-    fn event_refused(&mut self, index: usize, bad: Option<usize>, error: Error) -> Option<Effect> {
+    /// Takes the bad events out. When the broker did not say which they are, halves the parcel until one stands alone.
+    fn events_refused(&mut self, index: usize, mut bad: BTreeMap<usize, Error>, error: Error) -> Vec<Effect> {
         let events = self.queue[index].parcel.len();
         if events == 1 {
-            return Some(self.refuse(index, error));
+            return vec![self.refuse(index, error)];
         }
         self.open_hole(index);
-        let parcel = self.queue.remove(index)?.parcel;
-        let (mut keep, mut refused) = (Vec::new(), None);
-        match bad.filter(|bad| *bad < events) {
-            None => {
-                let (head, tail) = parcel.split(events / 2);
-                keep.extend([head, tail]);
-            }
-            Some(bad) => {
-                let (before, from) = parcel.cut(bad);
+        let Some(Entry { parcel, .. }) = self.queue.remove(index) else { return Vec::new() };
+        bad.retain(|bad, _| *bad < events);
+        let (mut keep, mut refused) = (Vec::new(), Vec::new());
+        if bad.is_empty() {
+            let (head, tail) = parcel.split(events / 2);
+            keep.extend([head, tail]);
+        } else {
+            let mut rest = Some((0, parcel));
+            for (place, error) in bad {
+                let Some((start, parcel)) = rest.take() else { break };
+                let (before, from) = parcel.cut(place - start);
                 let (bad, behind) = from.map_or((None, None), |from| from.cut(1));
-                refused = bad;
-                keep.extend(before.into_iter().chain(behind));
+                keep.extend(before);
+                refused.extend(bad.map(|parcel| Effect::Failed(parcel, error)));
+                rest = behind.map(|behind| (place + 1, behind));
             }
+            keep.extend(rest.map(|(_, parcel)| parcel));
         }
         for parcel in keep.into_iter().rev() {
             self.queue.insert(index, Entry::new(parcel));
         }
-        refused.map(|parcel| Effect::Failed(parcel, error))
+        refused
     }
 
     /// Goes on after a stop, once every answer is in.

@@ -69,10 +69,14 @@ impl Broker {
             return Answer::Preceded;
         }
         stream.refused = None;
-        if let Some(bad) = request.body.iter().position(|event| *event >= BAD) {
+        let bad: Vec<usize> = (0..request.body.len()).filter(|place| request.body[*place] >= BAD).collect();
+        if !bad.is_empty() {
             stream.refused = Some(request.first_sequence);
             let error = Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", "bad");
-            return Answer::EventRefused { error, index: self.say_which.then_some(bad) };
+            // A broker may name all of them, or stop at the first.
+            let named = if request.first_sequence % 2 == 0 { bad.len() } else { 1 };
+            let named = bad.into_iter().take(if self.say_which { named } else { 0 });
+            return Answer::EventsRefused { bad: named.map(|place| (place, error.clone())).collect(), error };
         }
         match fault {
             Fault::Later => {
@@ -125,7 +129,14 @@ impl Broker {
             (*base, true)
         };
         let runs = vec![(base, events.len() as u32)];
-        Some(Answer::Appended(Placement { partition: 0, log_epoch: 0, append_time: UNIX_EPOCH, duplicate, runs }))
+        Some(Answer::Appended(Placement {
+            partition: 0,
+            log_epoch: 0,
+            append_time: UNIX_EPOCH,
+            duplicate,
+            known: Vec::new(),
+            runs,
+        }))
     }
 }
 

@@ -17,6 +17,12 @@ pub(super) fn validate(event: &Event, max_event_bytes: usize) -> Result<()> {
     }
     text("type", &event.event_type, limits::TYPE_BYTES_MAX)?;
     text("key", event.key.as_deref().unwrap_or_default(), limits::KEY_BYTES_MAX)?;
+    if let Some(key) = &event.idempotency_key {
+        text("idempotency key", key, limits::IDEMPOTENCY_KEY_BYTES_MAX)?;
+        if key.is_empty() {
+            return Err(invalid("the event's idempotency key is empty; leave it out instead".to_owned()));
+        }
+    }
     text("content type", &event.content_type, limits::CONTENT_TYPE_BYTES_MAX)?;
     let headers_bytes = headers(event)?;
     let bytes = event.id.as_ref().map_or(0, String::len)

@@ -1,6 +1,6 @@
 //! What a broker's answer means for the order of a partition.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use eventflow_proto::v1::{self, partition_result::Outcome as Said, publish_stream_response::Answer as Frame};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{parcel::Placement, sequencer::Answer};
 use crate::{
     convert::time_from_wire,
-    error::{Applied, Error, ErrorKind, Result},
+    error::{Applied, Error, ErrorKind, FieldViolation, Result},
 };
 
 /// Pause before the same request again, when the broker does not say.
@@ -62,6 +62,7 @@ fn placement(partition: u32, appended: v1::Appended) -> Placement {
         log_epoch: appended.log_epoch,
         append_time: time_from_wire(&appended.append_time.unwrap_or_default()),
         duplicate: appended.duplicate,
+        known: appended.duplicate_places,
         runs,
     }
 }
@@ -79,9 +80,9 @@ fn judge_error(error: Error, now: Instant) -> Verdict {
         ("PRODUCER_UNKNOWN" | "SEQUENCE_TOO_OLD", ..) => Answer::IdentityLost(error),
         ("STALE_ROUTING" | "PARTITION_OUT_OF_RANGE", ..) => Answer::StaleRouting,
         (_, _, Applied::Unknown) => Answer::Unknown(again),
-        (_, ErrorKind::InvalidArgument | ErrorKind::OutOfRange, _) => {
-            let index = event_index(&error);
-            Answer::EventRefused { error: error.with_applied(Applied::No), index }
+        (_, ErrorKind::InvalidArgument | ErrorKind::OutOfRange | ErrorKind::AlreadyExists, _) => {
+            let error = error.with_applied(Applied::No);
+            Answer::EventsRefused { bad: bad_events(&error), error }
         }
         (_, ErrorKind::ResourceExhausted | ErrorKind::Aborted, _) => Answer::Later(again),
         (_, ErrorKind::Unavailable | ErrorKind::DeadlineExceeded, Applied::No) => Answer::Later(again),
@@ -93,9 +94,29 @@ fn judge_error(error: Error, now: Instant) -> Verdict {
     Verdict::Answer(answer)
 }
 
-/// The event that was refused, from a field path such as `events[3].key`.
-fn event_index(error: &Error) -> Option<usize> {
-    let path = error.metadata().get("field").map_or(error.message(), String::as_str);
+/// The events that were refused, each with what is wrong with it, from field paths such as `events[3].key`.
+fn bad_events(error: &Error) -> BTreeMap<usize, Error> {
+    let mut bad: BTreeMap<usize, Vec<FieldViolation>> = BTreeMap::new();
+    for violation in error.field_violations() {
+        if let Some(index) = event_index(&violation.field) {
+            bad.entry(index).or_default().push(violation.clone());
+        }
+    }
+    if bad.is_empty() {
+        return event_index(error.message()).map(|index| (index, error.clone())).into_iter().collect();
+    }
+    let named = event_index(error.message());
+    let of_event = |(index, violations): (usize, Vec<FieldViolation>)| {
+        let first = &violations[0];
+        let message = format!("`{}`: {}", first.field, first.description);
+        let error = if named == Some(index) { error.clone() } else { error.clone().with_message(message) };
+        (index, error.with_field_violations(violations))
+    };
+    bad.into_iter().map(of_event).collect()
+}
+
+/// The index in a path such as `events[3].key`, or in a sentence that names one.
+fn event_index(path: &str) -> Option<usize> {
     let (_, rest) = path.split_once("events[")?;
     rest.split_once(']')?.0.parse().ok()
 }
@@ -118,14 +139,21 @@ mod tests {
         assert!(matches!(judged(8, "DISK_FULL", Some("no")), Verdict::Answer(Answer::Later(_))));
         assert!(matches!(judged(14, "BROKER_DRAINING", None), Verdict::AnswerThenLeave(Answer::Later(_))));
         assert!(matches!(judged(5, "STREAM_NOT_FOUND", Some("no")), Verdict::Answer(Answer::Refused(_))));
-        assert!(matches!(judged(3, "INVALID_ARGUMENT", Some("no")), Verdict::Answer(Answer::EventRefused { .. })));
+        assert!(matches!(judged(3, "INVALID_ARGUMENT", Some("no")), Verdict::Answer(Answer::EventsRefused { .. })));
     }
 
     #[test]
-    fn the_refused_event_is_found_by_its_path() {
+    fn refused_events_are_found_by_their_paths_and_each_is_told_its_own_fault() {
         let error = Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", "`events[17].key` is too long");
-        assert_eq!(event_index(&error), Some(17));
-        assert_eq!(event_index(&Error::protocol("no path")), None);
+        assert_eq!(bad_events(&error).into_keys().collect::<Vec<_>>(), [17]);
+        assert!(bad_events(&Error::protocol("no path")).is_empty());
+        let violation = |field: &str| FieldViolation { field: field.into(), description: "is wrong".into() };
+        let violations = ["events[4].payload/a", "events[4].payload/b", "events[2].payload", "stream"].map(violation);
+        let error = Error::new(ErrorKind::InvalidArgument, "SCHEMA_VIOLATION", "`events[4].payload/a` is wrong");
+        let bad = bad_events(&error.with_field_violations(violations.into()));
+        assert_eq!(bad.keys().copied().collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(bad[&2].message(), "`events[2].payload`: is wrong");
+        assert_eq!((bad[&2].field_violations().len(), bad[&4].field_violations().len()), (1, 2));
     }
 
     #[test]

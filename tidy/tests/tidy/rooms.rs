@@ -28,17 +28,21 @@ const ROOMS: &[(&str, &str)] = &[
     // Services.
     ("identity", "domain store telemetry handles"),
     ("catalogue", "domain store identity telemetry handles"),
-    ("publish", "domain store tail limits identity catalogue telemetry handles"),
+    ("schemas", "domain store identity catalogue telemetry handles"),
+    ("publish", "domain store tail limits identity catalogue schemas telemetry handles"),
     ("groups", "domain store identity catalogue telemetry handles"),
     ("delivery", "domain store tail limits identity catalogue groups telemetry handles"),
     ("jobs", "domain store tail limits catalogue groups publish telemetry handles"),
     // Transport: thin, and never storage.
-    ("grpc", "domain identity limits catalogue publish groups delivery telemetry config handles"),
+    ("grpc", "domain identity limits catalogue schemas publish groups delivery telemetry config handles"),
     ("http", "domain telemetry config handles"),
     // What holds it together.
     ("telemetry", "domain config"),
     ("config", "domain"),
-    ("runtime", "domain store tail limits identity catalogue publish groups delivery jobs grpc http telemetry config"),
+    (
+        "runtime",
+        "domain store tail limits identity catalogue schemas publish groups delivery jobs grpc http telemetry config",
+    ),
 ];
 
 /// Crates, or parts of one, that only some rooms may name, and why.
@@ -50,6 +54,7 @@ const CRATES: &[(&str, &str, &str)] = &[
     ("eventflow_proto::v1", "grpc", "wire types stop at `grpc/convert`"),
     ("tokio_postgres", "store runtime", "only the `store` room talks to Postgres"),
     ("deadpool_postgres", "store runtime", "only the `store` room talks to Postgres"),
+    ("jsonschema", "domain", "definitions and validators are values of `domain::schema`"),
     ("postgres_types", "store", "only the `store` room talks to Postgres"),
 ];
 

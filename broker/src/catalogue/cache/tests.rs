@@ -22,6 +22,9 @@ fn stream(text: &str) -> Arc<Stream> {
         max_event_bytes: 1,
         labels: BTreeMap::new(),
         routing_version: 1,
+        schema_policy: crate::domain::schema::Policy::default(),
+        schema_revision: 0,
+        key_retention_us: 0,
         created_at: 0,
         updated_at: 0,
     })

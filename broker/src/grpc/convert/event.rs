@@ -2,8 +2,8 @@
 
 use crate::domain::event::{Event, headers_text};
 use crate::domain::limits::{
-    CONTENT_TYPE_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX,
-    TYPE_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX,
 };
 use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::time::timestamp_us;
@@ -53,7 +53,19 @@ fn canonical(event: v1::Event, trace: Option<&Trace>) -> Result<Event, Problem> 
     let headers = headers(event.headers, trace)?;
     let (payload, implied) = payload(event.payload)?;
     let content_type = if event.content_type.is_empty() { implied.to_owned() } else { event.content_type };
-    Ok(Event { id: event.id, kind: event.r#type, key: event.key, headers, content_type, time_us, payload })
+    if let Some(key) = &event.idempotency_key {
+        check("idempotency_key", key, 1, IDEMPOTENCY_KEY_BYTES_MAX)?;
+    }
+    Ok(Event {
+        id: event.id,
+        kind: event.r#type,
+        key: event.key,
+        headers,
+        content_type,
+        time_us,
+        payload,
+        idempotency_key: event.idempotency_key,
+    })
 }
 
 fn check(field: &str, text: &str, min: usize, max: usize) -> Result<(), Problem> {
@@ -172,6 +184,11 @@ mod tests {
         let cases = [
             (v1::Event { key: Some("a\0b".into()), ..Default::default() }, "events[1].key", "NUL"),
             (v1::Event { key: Some("k".repeat(1025)), ..Default::default() }, "events[1].key", "1024"),
+            (
+                v1::Event { idempotency_key: Some(String::new()), ..Default::default() },
+                "events[1].idempotency_key",
+                "1 to 256",
+            ),
             (v1::Event { id: Some(String::new()), ..Default::default() }, "events[1].id", "1 to 128"),
             (v1::Event { r#type: "t".repeat(257), ..Default::default() }, "events[1].type", "256"),
             (

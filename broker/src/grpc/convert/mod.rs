@@ -9,6 +9,7 @@ pub mod outcome;
 pub mod position;
 pub mod publish;
 pub mod request_id;
+pub mod schema;
 pub mod stream;
 pub mod time;
 pub mod trace;

@@ -6,7 +6,7 @@ use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::event::events;
 use crate::grpc::convert::time::timestamp;
 use crate::grpc::convert::trace::Trace;
-use crate::grpc::status::to_error_status;
+use crate::grpc::status::{to_error_status, wire_violation};
 use crate::publish::lane::Appended;
 use crate::publish::plan::Producer;
 use crate::publish::{Outcome as Became, PartitionOutcome, Request};
@@ -27,6 +27,7 @@ pub fn request(wire: v1::PublishRequest, publisher: &Arc<str>, trace: Option<&Tr
             .map_err(|_| Error::invalid("routing_version", "is not one that a stream has had").applied(Applied::No))?,
         validate_only: wire.validate_only,
         after_refusal: wire.after_refusal,
+        expected_next: wire.expected_next_offset,
     })
 }
 
@@ -54,7 +55,8 @@ pub fn response(outcomes: Vec<PartitionOutcome>) -> v1::PublishResponse {
             Became::Refused(error) => Outcome::Error(to_error_status(&error)),
         };
         let event_indexes = part.events.unwrap_or_default();
-        v1::PartitionResult { partition: part.partition, event_indexes, outcome: Some(outcome) }
+        let schema_warnings = part.warnings.iter().map(wire_violation).collect();
+        v1::PartitionResult { partition: part.partition, event_indexes, schema_warnings, outcome: Some(outcome) }
     });
     v1::PublishResponse { results: results.collect() }
 }
@@ -68,6 +70,7 @@ fn appended(done: Appended) -> v1::Appended {
         event_count: event_count.unsigned_abs(),
         append_time: Some(timestamp(done.appended_at_us)),
         duplicate: done.duplicate,
+        duplicate_places: done.known,
         more: ranges
             .map(|(base_offset, count)| v1::OffsetRange { base_offset, event_count: count.unsigned_abs() })
             .collect(),

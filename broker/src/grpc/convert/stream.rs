@@ -8,11 +8,22 @@ use crate::domain::stream::{Retention, Stream};
 use crate::domain::stream_settings::{self as settings, NewStream, StreamChange};
 use crate::domain::{Error, Result, limits};
 use crate::grpc::convert::mask;
+use crate::grpc::convert::schema::{policy, schema_policy};
 use crate::grpc::convert::time::{duration, duration_us, timestamp, timestamp_us};
 use eventflow_proto::v1::{self, purge_stream_request::Before};
 
-const UPDATABLE: [&str; 6] =
-    ["description", "retention", "retention.max_age", "retention.max_bytes_per_partition", "max_event_bytes", "labels"];
+const UPDATABLE: [&str; 10] = [
+    "description",
+    "retention",
+    "retention.max_age",
+    "retention.max_bytes_per_partition",
+    "max_event_bytes",
+    "labels",
+    "schema_policy",
+    "schema_policy.enforcement",
+    "schema_policy.compatibility",
+    "idempotency_key_retention",
+];
 
 /// The stream to be made.
 pub fn new_stream(wire: Option<v1::Stream>) -> Result<NewStream> {
@@ -24,6 +35,8 @@ pub fn new_stream(wire: Option<v1::Stream>) -> Result<NewStream> {
         partitions: settings::partitions("stream.partitions", wire.partitions)?,
         retention: Retention { max_age_us: max_age(&wire)?, max_bytes: max_bytes(&wire)? },
         max_event_bytes: settings::max_event_bytes("stream.max_event_bytes", wire.max_event_bytes)?,
+        schema_policy: schema_policy(&wire)?,
+        key_retention_us: key_retention(&wire)?,
         description: wire.description,
         labels: wire.labels,
     })
@@ -50,6 +63,14 @@ pub fn stream_change(request: &v1::UpdateStreamRequest) -> Result<(StreamName, S
                 check_labels("stream.labels", &wire.labels)?;
                 change.labels = Some(wire.labels.clone());
             }
+            "idempotency_key_retention" => change.key_retention_us = Some(key_retention(wire)?),
+            "schema_policy.enforcement" => change.enforcement = Some(schema_policy(wire)?.enforcement),
+            "schema_policy.compatibility" => change.compatibility = Some(schema_policy(wire)?.compatibility),
+            "schema_policy" => {
+                let policy = schema_policy(wire)?;
+                change.enforcement = Some(policy.enforcement);
+                change.compatibility = Some(policy.compatibility);
+            }
             _ => {
                 change.max_age_us = Some(max_age(wire)?);
                 change.max_bytes = Some(max_bytes(wire)?);
@@ -63,6 +84,12 @@ fn max_age(wire: &v1::Stream) -> Result<i64> {
     let field = "stream.retention.max_age";
     let age = wire.retention.as_ref().and_then(|retention| retention.max_age.as_ref());
     settings::max_age_us(field, age.map(|age| at_least_its_sign(field, age)).transpose()?)
+}
+
+fn key_retention(wire: &v1::Stream) -> Result<i64> {
+    let field = "stream.idempotency_key_retention";
+    let kept = wire.idempotency_key_retention.as_ref();
+    settings::key_retention_us(field, kept.map(|kept| at_least_its_sign(field, kept)).transpose()?)
 }
 
 /// Microseconds; a duration too short to have any is not zero, which would mean no limit.
@@ -110,6 +137,8 @@ impl From<&Stream> for v1::Stream {
             create_time: Some(timestamp(stream.created_at)),
             update_time: Some(timestamp(stream.updated_at)),
             uid: stream.uid.to_string(),
+            schema_policy: Some(policy(stream.schema_policy)),
+            idempotency_key_retention: Some(duration(stream.key_retention_us)),
         }
     }
 }

@@ -160,6 +160,7 @@ fn event(chance: &mut StdRng) -> v1::Event {
             nanos: chance.random_range(0..1_000_000) * 1_000,
         }),
         payload: payload(chance),
+        idempotency_key: None,
     }
 }
 

@@ -13,6 +13,7 @@ use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClie
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
+use eventflow_proto::v1::schema_service_client::SchemaServiceClient;
 use eventflow_proto::v1::stream_service_client::StreamServiceClient;
 use eventflow_proto::v1::user_service_client::UserServiceClient;
 use eventflow_proto::v1::{self, Event};
@@ -137,6 +138,7 @@ pub struct Clients {
     pub keys: Box<ApiKeyServiceClient<Door>>,
     pub auth: Box<AuthServiceClient<Door>>,
     pub users: Box<UserServiceClient<Door>>,
+    pub schemas: Box<SchemaServiceClient<Door>>,
 }
 
 impl Clients {
@@ -157,6 +159,7 @@ impl Clients {
             groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             auth: Box::new(AuthServiceClient::with_interceptor(channel.clone(), with_key.clone())),
+            schemas: Box::new(SchemaServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             users: Box::new(UserServiceClient::with_interceptor(channel, with_key)),
         }
     }

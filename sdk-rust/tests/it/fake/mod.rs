@@ -169,6 +169,6 @@ fn refusal(code: Code, reason: &str, applied: &str) -> v1::ErrorStatus {
         reason: reason.to_owned(),
         message: format!("the script says `{reason}`"),
         metadata: [("applied".to_owned(), applied.to_owned())].into(),
-        retry_delay: None,
+        ..Default::default()
     }
 }

@@ -1,0 +1,339 @@
+-- Idempotency keys of events, and conditional appends. Calls without either never enter: they go to append_v1 as before.
+
+alter table stream
+    -- 0: for ever.
+    add column key_retention_us bigint not null default 86400000000
+        constraint stream_key_retention_range check (key_retention_us between 0 and 3153600000000000);
+
+-- The first position of each key, for as long as the stream keeps keys. Insert-only but for the pruning job.
+create table event_key (
+    partition_id bigint not null,
+    key text collate "C" not null,
+    -- Of what the event says: type, key, payload, content type and headers.
+    fingerprint bytea not null constraint event_key_fingerprint_size check (octet_length(fingerprint) = 16),
+    event_offset bigint not null,
+    appended_at timestamptz not null,
+    primary key (partition_id, key)
+);
+create index event_key_time on event_key (partition_id, appended_at);
+
+-- Where the events of a run stand when they are not consecutive, because some of them had been appended before: pieces in the
+-- order of the run. Null for all others.
+alter table producer_run
+    add column piece_bases bigint[],
+    add column piece_counts integer[];
+
+-- A key of an event. `run` is its run in the call, from 1; `place` its event in the run, from 0. `known` is the offset that the
+-- caller believes the key to have, null when it believes it to be new, and -1 - p when it is the key of the event at place p.
+create type append_key_v1 as (
+    run integer,
+    place integer,
+    key text,
+    fingerprint bytea,
+    known bigint
+);
+
+-- Keeps the keys of a run that was just appended from p_base on. When events of it had been appended before, keeps where each of
+-- its pieces stands, too.
+create function record_keys_v1(
+    p_run append_run_v1, p_base bigint, p_appended_at timestamptz, p_keys append_key_v1[]
+) returns void
+language plpgsql volatile set search_path = eventflow, pg_temp
+as $$
+begin
+    if cardinality(p_keys) = 0 then
+        return;
+    end if;
+    insert into event_key (partition_id, key, fingerprint, event_offset, appended_at)
+    select p_run.partition_id, c.key, c.fingerprint,
+           -- Events that are known take no room before it.
+           p_base + c.place - (select count(*) from unnest(p_keys) k where k.known is not null and k.place < c.place),
+           p_appended_at
+    from unnest(p_keys) c where c.known is null;
+    if not exists (select from unnest(p_keys) c where c.known is not null) then
+        return;
+    end if;
+    update producer_run r
+    set event_count = p_run.event_count, base_offset = found.bases[1], piece_bases = found.bases, piece_counts = found.counts
+    from (
+        with event as (
+            select e.place, c.known,
+                   p_base + e.place - count(c.known) over (order by e.place) as new_offset
+            from generate_series(0, p_run.event_count - 1) as e(place)
+            left join unnest(p_keys) c on c.place = e.place
+        ), stands as (
+            select e.place,
+                   case when e.known is null then e.new_offset when e.known >= 0 then e.known else o.new_offset end as at
+            from event e left join event o on e.known < 0 and o.place = -1 - e.known
+        ), island as (
+            select s.place, s.at, s.at - s.place is distinct from lag(s.at - s.place) over (order by s.place) as begins
+            from stands s
+        ), piece as (
+            select min(i.at) as base, count(*)::integer as count, i.number
+            from (select *, count(*) filter (where begins) over (order by place) as number from island) i
+            group by i.number
+        )
+        select array_agg(p.base order by p.number) as bases, array_agg(p.count order by p.number) as counts from piece p
+    ) found
+    where r.partition_id = p_run.partition_id and r.producer_id = p_run.producer_id and r.epoch = p_run.epoch
+      and r.first_sequence = p_run.first_sequence;
+end
+$$;
+
+-- Appends like append_v1, whose signature it extends, and whose verdicts it gives. Two more: 'keys' for a run with a key that is
+-- not what the caller believes (per key of the run, in their order: `bases` has the offset that it has, null when it is new, and
+-- `counts` 1 when that event says the same, 0 when it says something else), and 'expectation' for a run whose partition ends
+-- elsewhere than at p_expected (`expected` is where). Nothing is inserted for a partition with a run that is not new.
+--
+-- `event_count` of a run counts all its events, those that are known too; the rows hold the others only.
+create function append_keyed_v1(
+    p_log_epoch bigint,
+    p_wait boolean,
+    p_runs append_run_v1[],
+    p_rows append_row_v1[],
+    p_keys append_key_v1[],
+    -- One a run: where the partition must end. Null: anywhere. Such a run is the only one of its partition in the call.
+    p_expected bigint[]
+) returns setof append_verdict_v1
+language plpgsql volatile security definer set search_path = eventflow, pg_temp
+as $$
+declare
+    v_state record;
+    v_head partition_head;
+    v_run append_run_v1;
+    v_partition bigint := null;
+    v_first integer := 1;
+    v_last integer;
+    v_place integer := 1;
+    v_rows integer;
+    v_end bigint;
+    v_all_new boolean;
+    v_amiss boolean;
+    v_runs append_run_v1[];
+    v_appended append_verdict_v1;
+    v_base bigint;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'append_keyed_v1 needs read committed isolation';
+    end if;
+    if cardinality(p_expected) <> cardinality(p_runs) then
+        raise exception 'there must be an expectation a run, if only null';
+    end if;
+    select log_epoch, timeline into strict v_state from log_state;
+    if v_state.log_epoch <> p_log_epoch or v_state.timeline <> current_timeline() then
+        return next row(null, 0, 'log_epoch', null, null, v_state.log_epoch, null, null)::append_verdict_v1;
+        return;
+    end if;
+
+    while v_first <= cardinality(p_runs) loop
+        v_run := p_runs[v_first];
+        if v_run.partition_id <= v_partition then
+            raise exception 'runs must be in ascending order of partitions';
+        end if;
+        v_partition := v_run.partition_id;
+        v_last := v_first;
+        while p_runs[v_last + 1].partition_id = v_partition loop
+            v_last := v_last + 1;
+            if p_runs[v_last].organization_id <> v_run.organization_id then
+                raise exception 'runs of a partition must be of one organization';
+            end if;
+        end loop;
+        v_rows := 0;
+        while p_rows[v_place + v_rows].partition_id = v_partition loop
+            v_rows := v_rows + 1;
+        end loop;
+        if v_last > v_first and array_remove(p_expected[v_first:v_last], null) <> '{}' then
+            raise exception 'a run with an expectation must be the only one of its partition';
+        end if;
+
+        if p_wait then
+            select * into v_head from partition_head h where h.partition_id = v_partition for update;
+        else
+            select * into v_head from partition_head h where h.partition_id = v_partition for update skip locked;
+        end if;
+        if not found then
+            perform from partition_head h where h.partition_id = v_partition;
+            return next row(v_partition, 0, case when found then 'busy' else 'not_found' end,
+                            null, null, null, null, null)::append_verdict_v1;
+        elsif v_head.deleted or v_head.organization_id <> v_run.organization_id then
+            return next row(v_partition, 0, 'not_found', null, null, null, null, null)::append_verdict_v1;
+        else
+            -- Under the lock, each statement with a snapshot taken after it. Sequences first: a repeat gets its offsets whatever
+            -- else the run asks for.
+            select bool_and(r.routing_version in (0, v_head.routing_version) and case
+                       when newest.epoch is null or r.epoch > newest.epoch then r.first_sequence = 0
+                       else r.epoch = newest.epoch and r.first_sequence = newest.next_sequence
+                   end)
+            into v_all_new
+            from unnest(p_runs[v_first:v_last]) r
+            left join lateral (
+                select p.epoch, p.first_sequence + p.event_count as next_sequence
+                from producer_run p
+                where p.partition_id = v_partition and p.producer_id = r.producer_id
+                order by p.epoch desc, p.first_sequence desc limit 1
+            ) newest on true;
+            select e.next_offset into v_end from partition_end(v_partition) e;
+            select coalesce(bool_or(k.event_offset is distinct from c.known or k.fingerprint <> c.fingerprint), false)
+            into v_amiss
+            from unnest(p_keys) c
+            left join event_key k on k.partition_id = v_partition and k.key = c.key
+            where c.run between v_first and v_last and (c.known is null or c.known >= 0);
+
+            if not v_all_new then
+                return query select * from append_verdicts_v1(v_head, p_runs[v_first:v_last], v_first);
+            elsif v_amiss or p_expected[v_first] <> v_end then
+                -- Whatever is amiss with a run is said at once: its keys, and where the partition ends when that was expected
+                -- elsewhere.
+                return query
+                    select v_partition, n.run,
+                           case when c.amiss then 'keys'
+                                when p_expected[n.run] <> v_end then 'expectation'
+                                else 'new' end,
+                           null::bigint, c.appended_at,
+                           case when p_expected[n.run] <> v_end then v_end end,
+                           c.bases, c.counts
+                    from generate_series(v_first, v_last) as n(run)
+                    left join lateral (
+                        select bool_or(k.event_offset is distinct from c.known or k.fingerprint <> c.fingerprint) as amiss,
+                               array_agg(k.event_offset order by c.place) as bases,
+                               array_agg(coalesce(k.fingerprint = c.fingerprint, false)::integer order by c.place) as counts,
+                               max(k.appended_at) as appended_at
+                        from unnest(p_keys) c
+                        left join event_key k on k.partition_id = v_partition and k.key = c.key
+                        where c.run = n.run and (c.known is null or c.known >= 0)
+                    ) c on true;
+            else
+                -- append_v1 gets the events that are new. The lock is held already, and what it checks was checked under it.
+                select array_agg(row(r.organization_id, r.partition_id, r.producer_id, r.epoch, r.first_sequence,
+                                     r.event_count - known.events, r.routing_version)::append_run_v1 order by r.run)
+                into v_runs
+                from unnest(p_runs[v_first:v_last]) with ordinality
+                     as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run)
+                cross join lateral (
+                    select count(*)::integer as events from unnest(p_keys) c
+                    where c.run = r.run + v_first - 1 and c.known is not null
+                ) known;
+                select * into v_appended
+                from append_v1(p_log_epoch, true, v_runs, p_rows[v_place:v_place + v_rows - 1]);
+                if v_appended.verdict is distinct from 'appended' then
+                    -- The epoch was raised in between: nothing of the call counts, and it is made again.
+                    raise exception 'the append of partition % was not decided', v_partition using errcode = '40001';
+                end if;
+                return next v_appended;
+                v_base := v_appended.base_offset;
+                for v_number in v_first..v_last loop
+                    perform record_keys_v1(p_runs[v_number], v_base, v_appended.appended_at,
+                                           array(select c from unnest(p_keys) c where c.run = v_number));
+                    v_base := v_base + v_runs[v_number - v_first + 1].event_count;
+                end loop;
+            end if;
+        end if;
+        v_place := v_place + v_rows;
+        v_first := v_last + 1;
+    end loop;
+    if v_place <= cardinality(p_rows) then
+        raise exception 'rows must stand in the order of the runs';
+    end if;
+end
+$$;
+
+-- As before, and runs whose events stand in pieces.
+create or replace function append_verdicts_v1(p_head partition_head, p_runs append_run_v1[], p_first integer)
+returns setof append_verdict_v1
+language sql volatile set search_path = eventflow, pg_temp
+as $$
+    with classified as materialized (
+        select (r.run + p_first - 1)::integer as run, r.producer_id, r.epoch, r.first_sequence, r.event_count,
+               case
+                   when newest.epoch is null and r.first_sequence > 0 then 'producer_unknown'
+                   when r.epoch < newest.epoch then 'producer_fenced'
+                   when r.epoch > newest.epoch and r.first_sequence > 0 then 'out_of_sequence'
+                   when r.epoch = newest.epoch and r.first_sequence > newest.next_sequence then 'out_of_sequence'
+                   when r.epoch = newest.epoch and r.first_sequence + r.event_count <= newest.next_sequence then 'duplicate'
+                   when r.epoch = newest.epoch and r.first_sequence < newest.next_sequence then 'partial'
+                   -- Only a new run can be refused for its routing.
+                   when r.routing_version not in (0, p_head.routing_version) then 'stale_routing'
+                   else 'new'
+               end as verdict,
+               case when r.epoch = newest.epoch then newest.next_sequence else 0 end as expected_sequence
+        from unnest(p_runs) with ordinality
+             as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run)
+        left join lateral (
+            select p.epoch, p.first_sequence + p.event_count as next_sequence
+            from producer_run p
+            where p.partition_id = p_head.partition_id and p.producer_id = r.producer_id
+            order by p.epoch desc, p.first_sequence desc limit 1
+        ) newest on true
+    )
+    select p_head.partition_id, c.run,
+           case when c.verdict = 'duplicate' and coalesce(d.covered, 0) < c.event_count then 'sequence_too_old'
+                else c.verdict end,
+           d.first_base, d.appended_at,
+           case when c.verdict = 'stale_routing' then p_head.routing_version else c.expected_sequence end,
+           d.bases, d.counts
+    from classified c
+    left join lateral (
+        -- The remembered runs that overlap this one, each cut to the overlap.
+        select sum(o.overlap_count) as covered, min(o.overlap_base) as first_base, max(o.appended_at) as appended_at,
+               array_agg(o.overlap_base order by o.first_sequence) as bases,
+               array_agg(o.overlap_count order by o.first_sequence) as counts
+        from (
+            select piece.base + greatest(c.first_sequence - piece.first_sequence, 0) as overlap_base,
+                   (least(piece.first_sequence + piece.count, c.first_sequence + c.event_count)
+                    - greatest(piece.first_sequence, c.first_sequence))::integer as overlap_count,
+                   piece.first_sequence, p.appended_at
+            from producer_run p
+            cross join lateral (
+                select p.first_sequence, p.event_count as count, p.base_offset as base where p.piece_bases is null
+                union all
+                select p.first_sequence + sum(u.count) over (order by u.place) - u.count, u.count, u.base
+                from unnest(p.piece_bases, p.piece_counts) with ordinality as u(base, count, place)
+            ) piece
+            where p.partition_id = p_head.partition_id and p.producer_id = c.producer_id and p.epoch = c.epoch
+              and p.first_sequence < c.first_sequence + c.event_count
+              and p.first_sequence + p.event_count > c.first_sequence
+              and piece.first_sequence < c.first_sequence + c.event_count
+              and piece.first_sequence + piece.count > c.first_sequence
+        ) o
+    ) d on c.verdict = 'duplicate'
+    order by c.run
+$$;
+
+-- Forgets keys that their stream no longer keeps, and those of partitions that are gone; at most 10,000 a partition.
+create function prune_keys_v1() returns bigint
+language sql volatile security definer set search_path = eventflow, pg_temp
+as $$
+    with recursive keyed as (
+        -- The partitions that have keys, one index probe each.
+        select min(partition_id) as partition_id from event_key
+        union all
+        select (select min(k.partition_id) from event_key k where k.partition_id > keyed.partition_id)
+        from keyed where keyed.partition_id is not null
+    ), old as (
+        select e.partition_id, e.key
+        from keyed
+        left join partition_head h on h.partition_id = keyed.partition_id
+        left join stream s on s.stream_id = h.stream_id
+        cross join lateral (
+            select k.partition_id, k.key from event_key k
+            where k.partition_id = keyed.partition_id
+              -- A stable time, so that the index is used.
+              and k.appended_at < case
+                  when h.deleted is distinct from false or s.stream_id is null then 'infinity'
+                  when s.key_retention_us = 0 then '-infinity'
+                  else statement_timestamp() - s.key_retention_us * interval '1 microsecond'
+              end
+            order by k.appended_at limit 10000
+        ) e
+        where keyed.partition_id is not null
+    ), removed as (
+        delete from event_key k using old o where k.partition_id = o.partition_id and k.key = o.key returning 1
+    )
+    select count(*) from removed
+$$;
+
+alter table event_key enable row level security;
+revoke execute on function append_keyed_v1(bigint, boolean, append_run_v1[], append_row_v1[], append_key_v1[], bigint[]),
+    record_keys_v1(append_run_v1, bigint, timestamptz, append_key_v1[]), prune_keys_v1() from public;
+grant execute on function append_keyed_v1(bigint, boolean, append_run_v1[], append_row_v1[], append_key_v1[], bigint[]),
+    prune_keys_v1() to eventflow_broker;
