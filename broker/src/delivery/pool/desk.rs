@@ -52,14 +52,16 @@ pub struct Taken {
     pub held_ms: u64,
 }
 
+/// Partition, first offset, and whether it is a retry: the first event of a batch may be tried again while the rest is still open.
+type FlightKey = (u32, i64, bool);
+
 struct Seat {
     member: Arc<str>,
     window: (u64, u64),
     pace: Pace,
     events: u64,
     bytes: u64,
-    /// By partition and first offset.
-    flights: BTreeMap<(u32, i64), Flight>,
+    flights: BTreeMap<FlightKey, Flight>,
     /// What this member let pass, by partition: the latest part of it, for better words.
     expired: BTreeMap<u32, Ranges>,
 }
@@ -133,7 +135,8 @@ impl Desk {
         if let Some(expired) = seat.expired.get_mut(&partition) {
             flight.open.iter().for_each(|range| drop(expired.take(range)));
         }
-        seat.flights.insert((partition, first.start), flight);
+        let is_retry = matches!(flight.origin, Origin::Retry { .. });
+        seat.flights.insert((partition, first.start, is_retry), flight);
     }
 
     /// Takes what an outcome speaks of; what the member does not have is refused.
@@ -182,7 +185,7 @@ impl Desk {
                 let flushed = flight.stamp.at().map(|flushed| flushed + self.timeout_ms);
                 flushed.is_some_and(|deadline| deadline.max(flight.deadline_ms.unwrap_or_default()) <= now)
             };
-            let keys: Vec<(u32, i64)> =
+            let keys: Vec<FlightKey> =
                 seat.flights.iter().filter(|(_, flight)| over(flight)).map(|(key, _)| *key).collect();
             for key in keys {
                 let offsets = seat.flights.get_mut(&key).map(|flight| std::mem::take(&mut flight.open));
@@ -202,7 +205,7 @@ impl Desk {
     /// The member goes: what had left the broker, and what had not.
     pub fn leave(&mut self, seat: SeatId, now: u64) -> (Vec<Taken>, Vec<Taken>) {
         let Some(seat) = self.seats.remove(&seat) else { return (Vec::new(), Vec::new()) };
-        let flights = seat.flights.into_iter().map(|((partition, _), flight)| (partition, flight));
+        let flights = seat.flights.into_iter().map(|((partition, ..), flight)| (partition, flight));
         let (flushed, queued): (Vec<_>, Vec<_>) = flights.partition(|(_, flight)| flight.stamp.at().is_some());
         let taken = |(partition, flight): (u32, Flight)| Taken {
             partition,
@@ -217,10 +220,10 @@ impl Desk {
     /// Drops events that this broker does not hold any more.
     pub fn void(&mut self, is_void: impl Fn(u32, i64, &Flight) -> bool) {
         for seat in self.seats.values_mut() {
-            let keys: Vec<(u32, i64)> = seat
+            let keys: Vec<FlightKey> = seat
                 .flights
                 .iter()
-                .filter(|((at, first), flight)| is_void(*at, *first, flight))
+                .filter(|((at, first, _), flight)| is_void(*at, *first, flight))
                 .map(|(key, _)| *key)
                 .collect();
             for key in keys {
@@ -240,14 +243,14 @@ impl Desk {
 
 impl Seat {
     /// Flights of a partition that a range may touch.
-    fn keys(&self, partition: u32, offsets: &Range<i64>) -> Vec<(u32, i64)> {
+    fn keys(&self, partition: u32, offsets: &Range<i64>) -> Vec<FlightKey> {
         // What was dealt together spans a turn at most.
         let from = offsets.start.saturating_sub(TURN.cast_signed());
-        self.flights.range((partition, from)..(partition, offsets.end)).map(|(key, _)| *key).collect()
+        self.flights.range((partition, from, false)..(partition, offsets.end, false)).map(|(key, _)| *key).collect()
     }
 
     /// Books what was taken out of a flight.
-    fn took(&mut self, key: (u32, i64), offsets: Ranges, now: u64) -> Option<Taken> {
+    fn took(&mut self, key: FlightKey, offsets: Ranges, now: u64) -> Option<Taken> {
         if offsets.is_empty() {
             return None;
         }
@@ -265,7 +268,7 @@ impl Seat {
 
     fn refusal(&self, partition: u32, offset: i64, fence: Fence) -> Error {
         let holds = |flight: &Flight| flight.fence != fence && flight.open.contains(offset);
-        if self.flights.iter().any(|((at, _), flight)| *at == partition && holds(flight)) {
+        if self.flights.iter().any(|((at, ..), flight)| *at == partition && holds(flight)) {
             return member_fenced(partition);
         }
         if self.expired.get(&partition).is_some_and(|expired| expired.contains(offset)) {
@@ -365,6 +368,20 @@ mod tests {
         let (flushed, queued) = desk.leave(ME, 3);
         assert_eq!((flushed[0].offsets.clone(), queued[0].offsets.clone()), (Ranges::of(1..6), Ranges::of(6..8)));
         assert!(desk.is_empty());
+    }
+
+    #[test]
+    fn the_first_of_a_batch_may_be_tried_again_while_the_rest_is_open() {
+        let mut desk = desk(&Stamp::default());
+        desk.settle(ME, &ack(0..1), 1);
+        let again = Fence { lease_epoch: 1, ..FENCE };
+        let tries = Tries { failed: 1, ..Tries::default() };
+        let retry = Flight { origin: Origin::Retry { tries }, fence: again, ..flight(0..1, Stamp::default()) };
+        desk.deal(ME, 3, retry);
+        let (taken, refused) = desk.settle(ME, &ack(1..6), 2);
+        assert_eq!((taken[0].offsets.clone(), refused.len()), (Ranges::of(1..6), 0), "nothing was forgotten");
+        let (taken, refused) = desk.settle(ME, &EventOutcome { fence: again, ..ack(0..1) }, 3);
+        assert_eq!((taken[0].origin, refused.len()), (Origin::Retry { tries }, 0));
     }
 
     #[test]
