@@ -18,6 +18,10 @@ use crate::load::{self, Clients, Stage, World, fetch};
 use crate::mutants::Mutant;
 use crate::nemesis::{self, Kind, Plan};
 
+/// Events that a group may have before it in calm.
+const BACKLOG: i64 = 5_000;
+/// Consumers may take so long to work off what faults have piled up, before calm begins all the same.
+const WORK_OFF: Duration = Duration::from_secs(20);
 /// Publishing goes on for so long after healing: connections and leases settle, then delivery must be prompt.
 const CALM: Duration = Duration::from_secs(12);
 /// Consumers may take so long to drain what was published.
@@ -175,6 +179,7 @@ async fn play(order: &Order, plan: &Plan, gone: Option<usize>, world: &Arc<World
         sleep(Duration::from_secs(order.seconds)).await;
     }
     nemesis::heal(world, gone).await?;
+    work_off(world, gone).await;
     world.stage.send_replace(Stage::Calm);
     phase(world, Step::Healed);
     sleep(CALM).await;
@@ -207,6 +212,22 @@ async fn finish(world: &World, clients: &mut tokio::task::JoinSet<Result<()>>, w
         world.recorder.write(&Record::Surprise(Surprise { t, who: who.to_owned(), what }));
         clients.abort_all();
         while clients.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until no group has more to do than is usual, or the time is up: what faults have piled up is no sign that delivery is slow.
+async fn work_off(world: &World, gone: Option<usize>) {
+    let alive = (0..BROKERS).find(|broker| gone != Some(*broker)).unwrap_or_default();
+    let deadline = Instant::now() + WORK_OFF;
+    while Instant::now() < deadline {
+        let mut most = 0;
+        for g in 0..world.setup.groups.len() as u16 {
+            most = fetch(world, g, 0, alive).await.unwrap_or(BACKLOG).max(most);
+        }
+        if most < BACKLOG {
+            return;
+        }
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
