@@ -109,7 +109,7 @@ create table producer_run (
 );
 
 -- Retention gives space back only when vacuum has passed, so vacuum of these tables does not pause for the server's cost limit.
--- (Measured with it: a log that kept 128 MiB grew by 1.8 GB a minute at 400,000 events a second.)
+-- At hundreds of thousands of events a second even that is not enough: see docs/adr/0004-delete-reclaim.md.
 alter table event_batch set (autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_cost_delay = 0);
 alter table producer_run set (autovacuum_vacuum_cost_delay = 0);
 
