@@ -58,8 +58,10 @@ create table retry (
     broker_id uuid,
     reason text not null,
     error_class text not null,
-    -- The newest attempts: [{"attempt", "at", "member", "reason", "error_class", "duration_ms"}].
+    -- The newest attempts: [{"attempt", "at_us", "member", "reason", "error_class", "duration_ms"}].
     history jsonb not null,
+    -- It was a dead letter, and somebody gave it back.
+    redriven boolean not null default false,
     appended_at timestamptz not null,
     publisher text,
     id text,
@@ -148,7 +150,7 @@ create function failed_attempt(p_attempt integer, p_failure failure_input_v1) re
 language sql volatile
 as $$
     select jsonb_build_array(jsonb_build_object(
-        'attempt', p_attempt, 'at', clock_timestamp(), 'member', p_failure.member_name, 'reason', p_failure.reason,
+        'attempt', p_attempt, 'at_us', (extract(epoch from clock_timestamp()) * 1000000)::bigint, 'member', p_failure.member_name, 'reason', p_failure.reason,
         'error_class', p_failure.error_class, 'duration_ms', p_failure.duration_ms))
 $$;
 

@@ -19,7 +19,7 @@ create function take_retries_v1(
 ) returns table (
     partition_id bigint, event_offset bigint, lease_epoch bigint, log_epoch bigint, attempts integer, lost_only boolean,
     alone boolean, reason text, error_class text, appended_at timestamptz, publisher text, id text, type text, key text,
-    event_time bigint, content_type text, headers text, payload bytea
+    event_time bigint, content_type text, headers text, payload bytea, redriven boolean
 )
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
@@ -44,7 +44,7 @@ begin
         where r.group_id = p_group and r.partition_id = c.partition_id and r.event_offset = c.event_offset
         returning r.partition_id, r.event_offset, r.lease_epoch, s.log_epoch, r.attempts, r.lost_only, r.alone, r.reason,
                   r.error_class, r.appended_at, r.publisher, r.id, r.type, r.key, r.event_time, r.content_type, r.headers,
-                  r.payload;
+                  r.payload, r.redriven;
 end
 $$;
 

@@ -41,6 +41,8 @@ pub enum Command {
     Consume(consume::Arguments),
     /// Consumer groups: create, list, describe, seek, pause, resume, delete
     Group(client::group::Arguments),
+    /// Events that groups gave up on: list, show, redrive, discard
+    Dlq(client::dlq::Arguments),
     /// How far groups are behind
     Lag(client::lag::Arguments),
     /// What the broker allows
@@ -80,6 +82,7 @@ impl Command {
             Self::Publish(arguments) => publish::run(arguments).await,
             Self::Consume(arguments) => consume::run(arguments).await,
             Self::Group(arguments) => client::group::run(arguments).await,
+            Self::Dlq(arguments) => client::dlq::run(arguments).await,
             Self::Lag(arguments) => client::lag::run(arguments).await,
             Self::Limits(arguments) => client::limits::run(arguments).await,
             Self::Context(arguments) => client::context::run(arguments),

@@ -26,6 +26,7 @@ pub const SERVICES: &[&str] = &[
     "eventflow.v1.LogService",
     "eventflow.v1.StreamService",
     "eventflow.v1.ConsumerGroupService",
+    "eventflow.v1.DeadLetterService",
     "eventflow.v1.ApiKeyService",
     "eventflow.v1.AuthService",
     "eventflow.v1.UserService",

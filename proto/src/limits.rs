@@ -104,6 +104,12 @@ pub const REASON_BYTES_MAX: usize = 1_024;
 pub const ERROR_CLASS_BYTES_MAX: usize = 128;
 /// Attempts whose history is kept with an event: the newest.
 pub const HISTORY_MAX: usize = 20;
+/// Dead letters that one call redrives or discards.
+pub const DEAD_LETTERS_MAX: usize = 10_000;
+/// Dead letters that one call names.
+pub const DEAD_LETTER_IDS_MAX: usize = 1_000;
+/// The fastest redrive but all at once.
+pub const REDRIVE_PER_SECOND_MAX: u32 = 100_000;
 /// Events of one claim of a shared group.
 pub const CLAIM_EVENTS_MAX: u64 = 1_000;
 /// Groups whose lag a broker shows in its metrics.

@@ -12,6 +12,7 @@ use crate::{
     auth::Auth,
     connection::Connections,
     consumer::ConsumerBuilder,
+    dead_letters::DeadLetters,
     error::Result,
     event::Event,
     groups::Groups,
@@ -144,6 +145,11 @@ impl Client {
     /// Joins a consumer group.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), group.into())
+    }
+
+    /// The events that a group gave up on.
+    pub fn dead_letters(&self, group: impl Into<String>) -> DeadLetters {
+        DeadLetters::new(self.clone(), group.into())
     }
 
     /// Joins a group whose members settle events one by one: a shared group, or an ordered one whose events may fail.

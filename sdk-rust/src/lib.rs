@@ -40,6 +40,7 @@ mod connection;
 mod connection_string;
 pub mod consumer;
 mod convert;
+pub mod dead_letters;
 mod duplex;
 pub mod error;
 pub mod event;

@@ -8,6 +8,7 @@
 
 mod cache;
 mod changed;
+mod dead_letters;
 mod groups;
 mod purge;
 mod room;
@@ -16,6 +17,7 @@ mod streams;
 
 pub use self::{
     changed::Changed,
+    dead_letters::{DeadLetterChange, DeadLetterVerb},
     groups::Delivery,
     purge::{Purge, PurgeBefore, Purged},
     seek::{Moved, Seek},

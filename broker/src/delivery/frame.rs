@@ -73,6 +73,8 @@ pub struct Redelivered {
     pub reason: String,
     pub error_class: String,
     pub in_place: bool,
+    /// It was a dead letter, and somebody gave it back.
+    pub redriven: bool,
 }
 
 impl Frame {

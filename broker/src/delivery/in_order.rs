@@ -297,6 +297,7 @@ impl Session {
             reason: again.reason,
             error_class: again.error_class,
             in_place: true,
+            redriven: false,
         };
         self.outbox.push_back(Frame::Redelivered { events: vec![event], stamp: Stamp::default() });
     }

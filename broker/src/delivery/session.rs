@@ -402,8 +402,8 @@ async fn seat(
     member: &str,
     subscription: &Subscription,
 ) -> Option<Seat> {
-    let skips = group.on_failure == OnFailure::Skip && subscription.redeliveries;
-    if group.mode == DeliveryMode::Ordered && !skips {
+    // In an ordered group only who asks for it pays for looking.
+    if group.mode == DeliveryMode::Ordered && !subscription.redeliveries {
         return None;
     }
     let (window_events, window_bytes) = (subscription.window_events.into(), subscription.window_bytes);

@@ -4,6 +4,7 @@ pub mod access;
 pub mod api_key;
 pub mod assign;
 pub mod bounds;
+pub mod dead_letter;
 pub mod error;
 pub mod event;
 pub mod event_view;

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod consume;
 pub mod consumer_groups;
 pub mod convert;
+pub mod dead_letters;
 pub mod health;
 pub mod layers;
 pub mod log;
@@ -27,16 +28,18 @@ use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
     api_key_service_server::ApiKeyService, auth_service_server::AuthService,
     consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
-    log_service_server::LogService, publisher_service_server::PublisherService, schema_service_server::SchemaService,
+    dead_letter_service_server::DeadLetterService, log_service_server::LogService,
+    publisher_service_server::PublisherService, schema_service_server::SchemaService,
     stream_service_server::StreamService, user_service_server::UserService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 /// The services that administer what there is.
-pub struct Administration<S, G, R> {
+pub struct Administration<S, G, D, R> {
     pub streams: S,
     pub groups: G,
+    pub dead_letters: D,
     pub schemas: R,
 }
 
@@ -52,12 +55,17 @@ pub fn routes(
     publisher: impl PublisherService,
     consumer: impl ConsumerService,
     log: impl LogService,
-    administration: Administration<impl StreamService, impl ConsumerGroupService, impl SchemaService>,
+    administration: Administration<
+        impl StreamService,
+        impl ConsumerGroupService,
+        impl DeadLetterService,
+        impl SchemaService,
+    >,
     identity: Identity<impl ApiKeyService, impl AuthService, impl UserService>,
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
-    let Administration { streams, groups, schemas } = administration;
+    let Administration { streams, groups, dead_letters, schemas } = administration;
     let Identity { keys, auth, users } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
@@ -65,6 +73,7 @@ pub fn routes(
         .add_service(servers::log(log))
         .add_service(servers::streams(streams))
         .add_service(servers::consumer_groups(groups))
+        .add_service(servers::dead_letters(dead_letters))
         .add_service(servers::api_keys(keys))
         .add_service(servers::auth(auth))
         .add_service(servers::users(users))

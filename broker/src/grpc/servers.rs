@@ -6,6 +6,7 @@ use eventflow_proto::v1::{
     auth_service_server::{AuthService, AuthServiceServer},
     consumer_group_service_server::{ConsumerGroupService, ConsumerGroupServiceServer},
     consumer_service_server::{ConsumerService, ConsumerServiceServer},
+    dead_letter_service_server::{DeadLetterService, DeadLetterServiceServer},
     log_service_server::{LogService, LogServiceServer},
     publisher_service_server::{PublisherService, PublisherServiceServer},
     schema_service_server::{SchemaService, SchemaServiceServer},
@@ -62,6 +63,16 @@ pub fn streams<T: StreamService>(service: T) -> StreamServiceServer<T> {
 
 pub fn consumer_groups<T: ConsumerGroupService>(service: T) -> ConsumerGroupServiceServer<T> {
     ConsumerGroupServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn dead_letters<T: DeadLetterService>(service: T) -> DeadLetterServiceServer<T> {
+    DeadLetterServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES)
         .accept_compressed(Gzip)

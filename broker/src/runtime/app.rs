@@ -17,8 +17,8 @@ use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
-    Administration, Identity, api_keys, auth, consume, consumer_groups, health, log, publish, routes, schemas, streams,
-    users,
+    Administration, Identity, api_keys, auth, consume, consumer_groups, dead_letters, health, log, publish, routes,
+    schemas, streams, users,
 };
 use crate::identity::{ApiKeys, Authenticator, KeySource, Sessions, Users};
 use crate::jobs::{self, Job};
@@ -346,6 +346,7 @@ impl Ground {
             Administration {
                 streams: streams::Streams::new(self.catalogue.clone()),
                 groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+                dead_letters: dead_letters::DeadLetters::new(self.catalogue.clone()),
                 schemas: schemas::SchemaRegistry::new(self.schemas.clone()),
             },
             Identity {

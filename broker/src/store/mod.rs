@@ -9,6 +9,7 @@ pub mod append;
 pub mod columns;
 pub mod connect;
 pub mod consumer_groups;
+pub mod dead_letters;
 pub mod durability;
 pub mod epoch;
 pub mod error;

@@ -32,6 +32,8 @@ pub struct Retry {
     pub partition: PartitionId,
     pub fence: Fence,
     pub tries: Tries,
+    /// It was a dead letter, and somebody gave it back.
+    pub redriven: bool,
     pub again: Again,
 }
 
@@ -87,6 +89,7 @@ pub async fn take(
             partition: PartitionId(get(row, 13)?),
             fence: Fence { lease_epoch: get(row, 14)?, log_epoch: get(row, 15)? },
             tries: Tries { failed: again.failed, lost_only: get(row, 16)?, alone: get(row, 17)? },
+            redriven: get(row, 18)?,
             again,
         })
     };
@@ -103,7 +106,7 @@ pub async fn in_place(db: &Pooled, place: &Place) -> Result<Option<InPlace>> {
     row.map(|row| Ok(InPlace { due_in_ms: get(&row, 13)?, again: read_again(&row)? })).transpose()
 }
 
-fn read_again(row: &Row) -> Result<Again> {
+pub(super) fn read_again(row: &Row) -> Result<Again> {
     let text = |index| get::<Option<&str>>(row, index);
     let mut encoder = Encoder::with_capacity(1, row.raw_size_bytes());
     encoder.push(Fields {

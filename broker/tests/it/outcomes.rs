@@ -1,6 +1,7 @@
 //! Outcomes of single events: shared groups, retries, dead letters.
 
 mod killed;
+mod letters;
 mod ordered;
 mod retries;
 mod shared;

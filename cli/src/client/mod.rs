@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod context;
+pub mod dlq;
 pub mod group;
 mod group_views;
 pub mod key;

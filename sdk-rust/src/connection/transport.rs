@@ -3,9 +3,10 @@
 use eventflow_proto::v1::{
     PublishRequest, PublishResponse, api_key_service_client::ApiKeyServiceClient,
     auth_service_client::AuthServiceClient, consumer_group_service_client::ConsumerGroupServiceClient,
-    consumer_service_client::ConsumerServiceClient, log_service_client::LogServiceClient,
-    publisher_service_client::PublisherServiceClient, schema_service_client::SchemaServiceClient,
-    stream_service_client::StreamServiceClient, user_service_client::UserServiceClient,
+    consumer_service_client::ConsumerServiceClient, dead_letter_service_client::DeadLetterServiceClient,
+    log_service_client::LogServiceClient, publisher_service_client::PublisherServiceClient,
+    schema_service_client::SchemaServiceClient, stream_service_client::StreamServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -73,6 +74,10 @@ impl Transport {
 
     pub(crate) fn log(&self) -> LogServiceClient<Authorized> {
         LogServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Authorized> {
+        DeadLetterServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn streams(&self) -> StreamServiceClient<Authorized> {

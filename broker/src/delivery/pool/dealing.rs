@@ -344,5 +344,6 @@ fn redelivered(index: u32, retry: &Retry) -> Redelivered {
         reason: retry.again.reason.clone(),
         error_class: retry.again.error_class.clone(),
         in_place: false,
+        redriven: retry.redriven,
     }
 }

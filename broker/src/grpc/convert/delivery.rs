@@ -119,6 +119,7 @@ fn redelivery(event: Redelivered, payloads: PayloadView) -> v1::Redelivery {
         last_reason: event.reason,
         last_error_class: event.error_class,
         in_place: event.in_place,
+        redriven: event.redriven,
     }
 }
 

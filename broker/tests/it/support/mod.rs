@@ -11,6 +11,7 @@ use eventflow_proto::v1::api_key_service_client::ApiKeyServiceClient;
 use eventflow_proto::v1::auth_service_client::AuthServiceClient;
 use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClient;
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
+use eventflow_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
 use eventflow_proto::v1::schema_service_client::SchemaServiceClient;
@@ -139,6 +140,7 @@ pub struct Clients {
     pub auth: Box<AuthServiceClient<Door>>,
     pub users: Box<UserServiceClient<Door>>,
     pub schemas: Box<SchemaServiceClient<Door>>,
+    pub dead_letters: Box<DeadLetterServiceClient<Door>>,
 }
 
 impl Clients {
@@ -157,6 +159,7 @@ impl Clients {
             log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone()).max_decoding_message_size(limit),
             streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            dead_letters: Box::new(DeadLetterServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             auth: Box::new(AuthServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             schemas: Box::new(SchemaServiceClient::with_interceptor(channel.clone(), with_key.clone())),

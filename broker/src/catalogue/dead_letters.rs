@@ -1,0 +1,96 @@
+//! Dead letters: listed, looked at, given back to their group, discarded.
+
+use crate::catalogue::{Answer, Catalogue, Once, groups::find};
+use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, Handled, Place, dead_letter_not_found};
+use crate::domain::ids::GroupName;
+use crate::domain::page::{List, page_size};
+use crate::domain::{Error, Result};
+use crate::identity::{Granted, ManageGroups, Read};
+use crate::store::{Tenant, dead_letters};
+use uuid::Uuid;
+
+/// What shall become of dead letters.
+#[derive(Clone, Debug)]
+pub struct DeadLetterChange {
+    pub group: GroupName,
+    pub filter: DeadLetterFilter,
+    pub verb: DeadLetterVerb,
+    /// Only count them.
+    pub validate_only: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterVerb {
+    /// Back to the group, so many microseconds apart.
+    Redrive {
+        spacing_us: i64,
+    },
+    Discard,
+}
+
+impl Catalogue {
+    /// A page, the newest first, and the token of the next one.
+    pub async fn list_dead_letters(
+        &self,
+        granted: &Granted<Read>,
+        group: &GroupName,
+        filter: &DeadLetterFilter,
+        size: u32,
+        token: &str,
+    ) -> Result<(Vec<DeadLetter>, String)> {
+        let organization = granted.organization();
+        let size = page_size("page_size", size)?;
+        let narrowed = format!("{group} {filter:?}");
+        let list = List { organization, method: "ListDeadLetters", filter: &narrowed };
+        let key = self.page_key().await?;
+        let behind = Some(key.open(list, token)?).filter(|text| !text.is_empty());
+        let behind = match behind {
+            Some(text) => Some(Place::parse(&text).ok_or_else(|| Error::internal("a page token without a place"))?),
+            None => None,
+        };
+        let found = |tenant: Tenant| async move {
+            let group = find(&tenant, granted, group).await?;
+            dead_letters::list(&tenant, group.id, filter, behind, size + 1).await
+        };
+        let mut found = self.0.store.tenant(organization, found).await?;
+        let more = found.len() > size as usize;
+        found.truncate(size as usize);
+        let last = found.last().filter(|_| more).map(|last| Place { dead_at: last.dead_at, id: last.id });
+        Ok((found, last.map(|place| key.seal(list, &place.to_text())).unwrap_or_default()))
+    }
+
+    /// One dead letter, with its payload and history.
+    pub async fn get_dead_letter(&self, granted: &Granted<Read>, group: &GroupName, id: Uuid) -> Result<DeadLetter> {
+        let found = |tenant: Tenant| async move {
+            let found = find(&tenant, granted, group).await?;
+            let letter = dead_letters::find(&tenant, found.id, id).await?;
+            letter.ok_or_else(|| dead_letter_not_found(group, id))
+        };
+        self.0.store.tenant(granted.organization(), found).await
+    }
+
+    /// Redrives or discards. A preview changes nothing, and is not remembered.
+    pub async fn change_dead_letters(
+        &self,
+        granted: &Granted<ManageGroups>,
+        once: &Once<Handled>,
+        change: &DeadLetterChange,
+    ) -> Result<Answer<Handled>> {
+        let organization = granted.organization();
+        let work = |tenant: Tenant| async move {
+            let group = find(&tenant, granted, &change.group).await?;
+            let DeadLetterChange { filter, verb, validate_only, .. } = change;
+            match verb {
+                _ if *validate_only => dead_letters::count(&tenant, group.id, filter).await,
+                DeadLetterVerb::Redrive { spacing_us } => {
+                    dead_letters::redrive(&tenant, group.id, filter, *spacing_us).await
+                }
+                DeadLetterVerb::Discard => dead_letters::discard(&tenant, group.id, filter).await,
+            }
+        };
+        if change.validate_only {
+            return Ok(Answer::Fresh(self.0.store.tenant(organization, work).await?));
+        }
+        self.0.store.change(organization, once, work).await
+    }
+}

@@ -1,0 +1,102 @@
+//! Dead letters.
+
+use crate::catalogue::{DeadLetterChange, DeadLetterVerb};
+use crate::delivery::frame::Delivery;
+use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, spacing_us};
+use crate::domain::ids::GroupName;
+use crate::domain::limits::{DEAD_LETTER_IDS_MAX, ERROR_CLASS_BYTES_MAX, REASON_BYTES_MAX};
+use crate::domain::position::{Fence, LogEpoch};
+use crate::domain::{Error, Result};
+use crate::grpc::convert::delivery::stored;
+use crate::grpc::convert::time::{duration, timestamp, timestamp_us};
+use eventflow_proto::v1::{self, PayloadView};
+use uuid::Uuid;
+
+/// Which dead letters.
+pub fn filter(ids: Vec<String>, wire: Option<v1::DeadLetterFilter>) -> Result<DeadLetterFilter> {
+    if ids.len() > DEAD_LETTER_IDS_MAX {
+        return Err(Error::invalid("dead_letter_ids", format!("must be at most {DEAD_LETTER_IDS_MAX}")));
+    }
+    let wire = wire.unwrap_or_default();
+    let text = |field: &str, text: String, bytes_max: usize| {
+        if text.len() > bytes_max || text.contains('\0') {
+            return Err(Error::invalid(field, format!("must be at most {bytes_max} bytes without NUL")));
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    };
+    let time = |field: &str, time: Option<prost_types::Timestamp>| time.map(|t| timestamp_us(field, &t)).transpose();
+    let ids = ids.iter().enumerate().map(|(place, text)| id(&format!("dead_letter_ids[{place}]"), text));
+    Ok(DeadLetterFilter {
+        ids: ids.collect::<Result<_>>()?,
+        error_class: text("filter.error_class", wire.error_class, ERROR_CLASS_BYTES_MAX)?,
+        reason_contains: text("filter.reason_contains", wire.reason_contains, REASON_BYTES_MAX)?,
+        from: time("filter.from", wire.from)?,
+        to: time("filter.to", wire.to)?,
+    })
+}
+
+pub fn id(field: &str, text: &str) -> Result<Uuid> {
+    text.parse().map_err(|_| Error::invalid(field, "must be the id of a dead letter, a UUID"))
+}
+
+pub fn redrive(request: v1::RedriveDeadLettersRequest) -> Result<DeadLetterChange> {
+    Ok(DeadLetterChange {
+        group: GroupName::parse("group", &request.group)?,
+        filter: filter(request.dead_letter_ids, request.filter)?,
+        verb: DeadLetterVerb::Redrive { spacing_us: spacing_us("per_second", request.per_second)? },
+        validate_only: request.validate_only,
+    })
+}
+
+pub fn discard(request: v1::DiscardDeadLettersRequest) -> Result<DeadLetterChange> {
+    Ok(DeadLetterChange {
+        group: GroupName::parse("group", &request.group)?,
+        filter: filter(request.dead_letter_ids, request.filter)?,
+        verb: DeadLetterVerb::Discard,
+        validate_only: request.validate_only,
+    })
+}
+
+pub fn page(group: &GroupName, (letters, next_page_token): (Vec<DeadLetter>, String)) -> v1::ListDeadLettersResponse {
+    let dead_letters = letters.into_iter().map(|letter| dead_letter(group, letter, PayloadView::Bytes)).collect();
+    v1::ListDeadLettersResponse { dead_letters, next_page_token }
+}
+
+pub fn dead_letter(group: &GroupName, letter: DeadLetter, payloads: PayloadView) -> v1::DeadLetterEvent {
+    let fence = Fence { log_epoch: LogEpoch::of(letter.event.base_offset).0, lease_epoch: 0 };
+    let delivery = Delivery { partition: letter.partition, fence, batch: letter.event, events: 0..1 };
+    v1::DeadLetterEvent {
+        dead_letter_id: letter.id.to_string(),
+        group: group.as_str().to_owned(),
+        // One event alone.
+        event: stored(&delivery, payloads).pop(),
+        attempts: letter.attempts,
+        reason: letter.reason,
+        error_class: letter.error_class,
+        dead_time: Some(timestamp(letter.dead_at)),
+        history: letter.history.into_iter().map(attempt).collect(),
+    }
+}
+
+fn attempt(attempt: FailedAttempt) -> v1::FailedAttempt {
+    v1::FailedAttempt {
+        attempt: attempt.attempt,
+        time: Some(timestamp(attempt.at)),
+        member: attempt.member,
+        reason: attempt.reason,
+        error_class: attempt.error_class,
+        duration: Some(duration(attempt.duration_ms * 1_000)),
+    }
+}
+
+impl From<&Handled> for v1::RedriveDeadLettersResponse {
+    fn from(handled: &Handled) -> Self {
+        Self { dead_letters: handled.dead_letters, more: handled.more }
+    }
+}
+
+impl From<&Handled> for v1::DiscardDeadLettersResponse {
+    fn from(handled: &Handled) -> Self {
+        Self { dead_letters: handled.dead_letters, more: handled.more }
+    }
+}

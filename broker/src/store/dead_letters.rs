@@ -1,0 +1,151 @@
+//! Dead letters as they are stored.
+
+use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, Place};
+use crate::domain::ids::GroupId;
+use crate::domain::limits::DEAD_LETTERS_MAX;
+use crate::domain::{Error, Result};
+use crate::store::outcomes::get;
+use crate::store::retries::read_again;
+use crate::store::{Tenant, error::from_postgres};
+use serde_json::Value;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// At most `limit` of a group's dead letters, the newest first, from behind a place; without payloads.
+pub async fn list(
+    tenant: &Tenant,
+    group: GroupId,
+    filter: &DeadLetterFilter,
+    behind: Option<Place>,
+    limit: u32,
+) -> Result<Vec<DeadLetter>> {
+    let (before, before_id) = (behind.map(|place| place.dead_at), behind.map(|place| place.id));
+    let Narrowed { ids, error_class, reason, from, to } = Narrowed::from(filter);
+    let rows = tenant
+        .query(
+            include_str!("sql/dead_letter/list.sql"),
+            &[
+                &tenant.organization().0,
+                &group.0,
+                &ids,
+                &error_class,
+                &reason,
+                &from,
+                &to,
+                &before,
+                &before_id,
+                &limit.cast_signed(),
+            ],
+        )
+        .await
+        .map_err(from_postgres)?;
+    rows.iter().map(dead_letter).collect()
+}
+
+/// One, with its payload.
+pub async fn find(tenant: &Tenant, group: GroupId, id: Uuid) -> Result<Option<DeadLetter>> {
+    let sql = include_str!("sql/dead_letter/find.sql");
+    let row = tenant.query_opt(sql, &[&tenant.organization().0, &group.0, &vec![id]]).await.map_err(from_postgres)?;
+    row.as_ref().map(dead_letter).transpose()
+}
+
+/// Gives them back to their group, so many microseconds apart.
+pub async fn redrive(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter, spacing_us: i64) -> Result<Handled> {
+    let Narrowed { ids, error_class, reason, from, to } = Narrowed::from(filter);
+    let row = tenant
+        .query_one(
+            include_str!("sql/dead_letter/redrive.sql"),
+            &[
+                &tenant.organization().0,
+                &group.0,
+                &ids,
+                &error_class,
+                &reason,
+                &from,
+                &to,
+                &spacing_us,
+                &(DEAD_LETTERS_MAX as i32),
+            ],
+        )
+        .await
+        .map_err(from_postgres)?;
+    handled(tenant, group, filter, get(&row, 0)?).await
+}
+
+/// Removes them for good.
+pub async fn discard(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter) -> Result<Handled> {
+    let discarded = narrowed(tenant, group, filter, include_str!("sql/dead_letter/discard.sql")).await?;
+    handled(tenant, group, filter, discarded).await
+}
+
+/// How many there are, counted a little beyond what one call handles.
+pub async fn count(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter) -> Result<Handled> {
+    let counted = narrowed(tenant, group, filter, include_str!("sql/dead_letter/count.sql")).await?;
+    let most = DEAD_LETTERS_MAX as i64;
+    Ok(Handled { dead_letters: counted.min(most), more: counted > most })
+}
+
+async fn handled(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter, dead_letters: i64) -> Result<Handled> {
+    let left = narrowed(tenant, group, filter, include_str!("sql/dead_letter/count.sql")).await?;
+    Ok(Handled { dead_letters, more: left > 0 })
+}
+
+async fn narrowed(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter, sql: &str) -> Result<i64> {
+    let Narrowed { ids, error_class, reason, from, to } = Narrowed::from(filter);
+    let limit = DEAD_LETTERS_MAX as i32;
+    let row = tenant
+        .query_one(sql, &[&tenant.organization().0, &group.0, &ids, &error_class, &reason, &from, &to, &limit])
+        .await
+        .map_err(from_postgres)?;
+    get(&row, 0)
+}
+
+/// A filter as the schema takes it.
+struct Narrowed<'a> {
+    ids: Option<&'a [Uuid]>,
+    error_class: Option<&'a str>,
+    reason: Option<&'a str>,
+    from: Option<i64>,
+    to: Option<i64>,
+}
+
+impl<'a> From<&'a DeadLetterFilter> for Narrowed<'a> {
+    fn from(filter: &'a DeadLetterFilter) -> Self {
+        Self {
+            ids: (!filter.ids.is_empty()).then_some(filter.ids.as_slice()),
+            error_class: filter.error_class.as_deref(),
+            reason: filter.reason_contains.as_deref(),
+            from: filter.from,
+            to: filter.to,
+        }
+    }
+}
+
+fn dead_letter(row: &Row) -> Result<DeadLetter> {
+    let again = read_again(row)?;
+    Ok(DeadLetter {
+        id: get(row, 13)?,
+        partition: get::<i32>(row, 14)?.cast_unsigned(),
+        attempts: again.failed,
+        reason: again.reason,
+        error_class: again.error_class,
+        dead_at: get(row, 15)?,
+        history: history(get(row, 16)?)?,
+        event: again.event,
+    })
+}
+
+fn history(text: &str) -> Result<Vec<FailedAttempt>> {
+    let attempts: Vec<Value> = serde_json::from_str(text).map_err(Error::internal)?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let number = |value: &Value| value.as_i64().unwrap_or_default();
+    let attempt = |value: &Value| FailedAttempt {
+        attempt: u32::try_from(number(&value["attempt"])).unwrap_or_default(),
+        at: number(&value["at_us"]),
+        member: text(&value["member"]),
+        reason: text(&value["reason"]),
+        error_class: text(&value["error_class"]),
+        duration_ms: number(&value["duration_ms"]),
+    };
+    Ok(attempts.iter().map(attempt).collect())
+}

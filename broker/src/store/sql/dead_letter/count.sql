@@ -1,0 +1,6 @@
+-- One more than a call handles says that there are more.
+select eventflow.count_dead_letters_v1(
+    $1, $2,
+    row($3::uuid[], $4::text, $5::text, timestamptz 'epoch' + $6::bigint * interval '1 microsecond',
+        timestamptz 'epoch' + $7::bigint * interval '1 microsecond')::eventflow.dead_letter_filter_v1,
+    $8 + 1)

@@ -1,0 +1,283 @@
+//! Events that consumer groups gave up on.
+//!
+//! ```no_run
+//! # async fn run(client: eventflow::Client) -> eventflow::Result<()> {
+//! use eventflow::dead_letters::Which;
+//! use futures_util::TryStreamExt;
+//!
+//! let letters = client.dead_letters("mailer");
+//! let mut list = letters.list(Which::default());
+//! while let Some(letter) = list.try_next().await? {
+//!     println!("{} after {} attempts: {}", letter.record.id(), letter.attempts, letter.reason);
+//! }
+//! // The cause is mended: all timeouts again, fifty a second.
+//! letters.redrive(Which::default().error_class("timeout"), 50).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use eventflow_proto::v1;
+
+use crate::{
+    call::request_id,
+    client::Client,
+    connection::Transport,
+    convert::{duration_from_wire, event_from_wire, required, time_from_wire, time_to_wire},
+    error::{Error, Result},
+    pages::{Pages, pages},
+    position::Record,
+};
+
+/// An event that a group gave up on.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Id, a UUID.
+    pub id: String,
+    /// The event and its position; without its payload in a list. Its stream is not named: it is the group's.
+    pub record: Record,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub reason: String,
+    /// Error class of the last failure.
+    pub error_class: String,
+    /// When it was given up (database time).
+    pub dead_time: SystemTime,
+    /// The newest attempts, at most 20; empty in a list.
+    pub history: Vec<FailedAttempt>,
+}
+
+/// One attempt that failed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// Its number.
+    pub attempt: u32,
+    /// When it failed (database time).
+    pub time: SystemTime,
+    /// Member that had the event.
+    pub member: String,
+    /// Why.
+    pub reason: String,
+    /// Error class.
+    pub error_class: String,
+    /// How long the member had had the event.
+    pub duration: Duration,
+}
+
+/// Which dead letters of a group; all, unless narrowed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Which {
+    ids: Vec<String>,
+    filter: v1::DeadLetterFilter,
+}
+
+impl Which {
+    /// These only, at most 1,000. Without meaning for a list.
+    #[must_use]
+    pub fn ids(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        self.ids = ids.into_iter().collect();
+        self
+    }
+
+    /// Exactly this error class.
+    #[must_use]
+    pub fn error_class(mut self, class: impl Into<String>) -> Self {
+        self.filter.error_class = class.into();
+        self
+    }
+
+    /// Text that the reason contains.
+    #[must_use]
+    pub fn reason_contains(mut self, text: impl Into<String>) -> Self {
+        self.filter.reason_contains = text.into();
+        self
+    }
+
+    /// Given up at this time or later.
+    #[must_use]
+    pub fn from(mut self, time: SystemTime) -> Self {
+        self.filter.from = Some(time_to_wire(time));
+        self
+    }
+
+    /// Given up before this time.
+    #[must_use]
+    pub fn to(mut self, time: SystemTime) -> Self {
+        self.filter.to = Some(time_to_wire(time));
+        self
+    }
+}
+
+/// What was done with dead letters, or would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Handled {
+    /// How many; the oldest first, at most 10,000 a call.
+    pub dead_letters: i64,
+    /// There are more: ask again.
+    pub more: bool,
+}
+
+/// The dead letters of one group. From [`Client::dead_letters`].
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    client: Client,
+    group: String,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(client: Client, group: String) -> Self {
+        Self { client, group }
+    }
+
+    /// The newest first; pages are fetched as the list is read. Payloads and histories are left out.
+    pub fn list(&self, which: Which) -> Pages<DeadLetter> {
+        let group = self.group.clone();
+        pages(self.client.clone(), move |client, page_token| {
+            let request = v1::ListDeadLettersRequest {
+                group: group.clone(),
+                filter: Some(which.filter.clone()),
+                page_size: 0,
+                page_token,
+            };
+            async move {
+                let call = |broker: Transport| {
+                    let request = request.clone();
+                    async move { broker.dead_letters().list_dead_letters(request).await }
+                };
+                let page = client.unary(call).await?;
+                let letters = page.dead_letters.into_iter().map(DeadLetter::try_from).collect::<Result<_>>()?;
+                Ok((letters, page.next_page_token))
+            }
+        })
+    }
+
+    /// One, with its payload and history.
+    ///
+    /// # Errors
+    /// `DEAD_LETTER_NOT_FOUND`, `CONSUMER_GROUP_NOT_FOUND`.
+    pub async fn get(&self, id: impl Into<String>) -> Result<DeadLetter> {
+        let request = v1::GetDeadLetterRequest {
+            group: self.group.clone(),
+            dead_letter_id: id.into(),
+            payload_view: v1::PayloadView::Bytes as i32,
+        };
+        let call = |broker: Transport| {
+            let request = request.clone();
+            async move { broker.dead_letters().get_dead_letter(request).await }
+        };
+        required(self.client.unary(call).await?.dead_letter, "dead_letter")?.try_into()
+    }
+
+    /// Gives dead letters back to the group, so many a second (0: all at once): each is delivered again, with all attempts
+    /// before it.
+    ///
+    /// # Errors
+    /// `CONSUMER_GROUP_NOT_FOUND`, `INVALID_ARGUMENT`.
+    pub async fn redrive(&self, which: Which, per_second: u32) -> Result<Handled> {
+        self.redrive_or_preview(which, per_second, false).await
+    }
+
+    /// How many a redrive would give back.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::redrive`].
+    pub async fn preview_redrive(&self, which: Which) -> Result<Handled> {
+        self.redrive_or_preview(which, 0, true).await
+    }
+
+    async fn redrive_or_preview(&self, which: Which, per_second: u32, validate_only: bool) -> Result<Handled> {
+        let request = v1::RedriveDeadLettersRequest {
+            group: self.group.clone(),
+            dead_letter_ids: which.ids,
+            filter: Some(which.filter),
+            per_second,
+            validate_only,
+            request_id: request_id(),
+        };
+        let call = |broker: Transport| {
+            let request = request.clone();
+            async move { broker.dead_letters().redrive_dead_letters(request).await }
+        };
+        let done = self.client.unary(call).await?;
+        Ok(Handled { dead_letters: done.dead_letters, more: done.more })
+    }
+
+    /// Removes dead letters for good.
+    ///
+    /// # Errors
+    /// `CONSUMER_GROUP_NOT_FOUND`, `INVALID_ARGUMENT`.
+    pub async fn discard(&self, which: Which) -> Result<Handled> {
+        self.discard_or_preview(which, false).await
+    }
+
+    /// How many a discard would remove.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::discard`].
+    pub async fn preview_discard(&self, which: Which) -> Result<Handled> {
+        self.discard_or_preview(which, true).await
+    }
+
+    async fn discard_or_preview(&self, which: Which, validate_only: bool) -> Result<Handled> {
+        let request = v1::DiscardDeadLettersRequest {
+            group: self.group.clone(),
+            dead_letter_ids: which.ids,
+            filter: Some(which.filter),
+            validate_only,
+            request_id: request_id(),
+        };
+        let call = |broker: Transport| {
+            let request = request.clone();
+            async move { broker.dead_letters().discard_dead_letters(request).await }
+        };
+        let done = self.client.unary(call).await?;
+        Ok(Handled { dead_letters: done.dead_letters, more: done.more })
+    }
+}
+
+/// The record of a stored event; of which stream, the group knows.
+fn record(stored: v1::StoredEvent) -> Result<Record> {
+    Ok(Record {
+        stream: Arc::from(""),
+        partition: stored.partition,
+        offset: stored.offset,
+        next_offset: stored.offset + 1,
+        log_epoch: stored.log_epoch,
+        append_time: time_from_wire(&stored.append_time.unwrap_or_default()),
+        publisher: Some(stored.publisher).filter(|publisher| !publisher.is_empty()).map(Arc::from),
+        event: event_from_wire(required(stored.event, "dead_letter.event.event")?),
+    })
+}
+
+impl TryFrom<v1::DeadLetterEvent> for DeadLetter {
+    type Error = Error;
+
+    fn try_from(letter: v1::DeadLetterEvent) -> Result<Self> {
+        let stored = required(letter.event, "dead_letter.event")?;
+        let attempt = |attempt: v1::FailedAttempt| FailedAttempt {
+            attempt: attempt.attempt,
+            time: time_from_wire(&attempt.time.unwrap_or_default()),
+            member: attempt.member,
+            reason: attempt.reason,
+            error_class: attempt.error_class,
+            duration: duration_from_wire(&attempt.duration.unwrap_or_default()),
+        };
+        Ok(Self {
+            id: letter.dead_letter_id,
+            record: record(stored)?,
+            attempts: letter.attempts,
+            reason: letter.reason,
+            error_class: letter.error_class,
+            dead_time: time_from_wire(&required(letter.dead_time, "dead_letter.dead_time")?),
+            history: letter.history.into_iter().map(attempt).collect(),
+        })
+    }
+}
