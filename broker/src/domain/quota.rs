@@ -99,10 +99,10 @@ pub fn take(full_at: u64, now: u64, cost: u64, per_second: u64) -> Result<u64, D
     }
     let spent = full_at.saturating_sub(now);
     let needed = u128::from(cost) * SECOND / u128::from(per_second);
-    let wanted = needed.min(SECOND);
-    let free = SECOND.saturating_sub(u128::from(spent));
-    if wanted > free {
-        return Err(Duration::from_nanos(u64::try_from(wanted - free).unwrap_or(u64::MAX)));
+    // What is asked for beyond what the bucket holds, debts included, has to flow in first.
+    let missing = (u128::from(spent) + needed.min(SECOND)).saturating_sub(SECOND);
+    if missing > 0 {
+        return Err(Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX)));
     }
     Ok(now.max(full_at).saturating_add(u64::try_from(needed).unwrap_or(u64::MAX)))
 }
