@@ -92,4 +92,6 @@ $$;
 
 revoke execute on function quotas_v1(), organizations_v1(), stored_bytes_v1(bigint[]), set_quota_v1(text, text, text, bigint),
     clear_quota_v1(text, text, text), list_quotas_v1(text) from public;
-grant execute on function quotas_v1(), organizations_v1(), stored_bytes_v1(bigint[]) to eventflow_broker;
+-- `eventflow admin` acts as a broker does.
+grant execute on function quotas_v1(), organizations_v1(), stored_bytes_v1(bigint[]), set_quota_v1(text, text, text, bigint),
+    clear_quota_v1(text, text, text), list_quotas_v1(text) to eventflow_broker;
