@@ -19,6 +19,8 @@ use crate::history::{Record, Recorder, Surprise};
 const START_BOUND: Duration = Duration::from_secs(60);
 /// An orderly stop ends within its grace of ten seconds.
 const STOP_BOUND: Duration = Duration::from_secs(20);
+/// The exit status of a broker whose database cannot be reached when it starts.
+const UNAVAILABLE: i32 = 6;
 
 /// A broker's process, running or not. Dropping it kills it; it also ends when this process does.
 pub struct Broker {
@@ -143,6 +145,8 @@ impl Broker {
         self.signal(Signal::TERM);
         let Some(mut child) = self.child.take() else { return Ok(()) };
         match timeout(STOP_BOUND, child.wait()).await {
+            // One whose database was away when it started has ended by itself, before the signal.
+            Ok(Ok(status)) if status.code() == Some(UNAVAILABLE) && !self.has_served() => {}
             Ok(status) if !status.as_ref().is_ok_and(|status| status.success()) => {
                 self.surprise(format!("stopped with {status:?}"))
             }
