@@ -413,6 +413,8 @@ create function split_claim_v1(
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 begin
+    perform 1 from consumer_offset o
+    where o.group_id = p_group and o.organization_id = p_organization and o.partition_id = p_partition for update;
     perform 1 from group_claim c
     where c.group_id = p_group and c.organization_id = p_organization and c.partition_id = p_partition
       and c.from_offset = p_from and c.lease_epoch = p_lease_epoch and c.holder = p_holder for update;
@@ -427,5 +429,12 @@ begin
     update group_claim c
     set done = c.done + (select coalesce(range_agg(u.r), '{}') from unnest(p_undealt::int8multirange) u(r) where lower(u.r) <> p_from)
     where c.group_id = p_group and c.partition_id = p_partition and c.from_offset = p_from;
+    -- What its members had may have been settled by now: then nobody else would end it.
+    delete from group_claim c
+    where c.group_id = p_group and c.partition_id = p_partition and c.from_offset = p_from
+      and c.done @> int8range(c.from_offset, c.to_offset);
+    if found then
+        perform raise_progress(p_group, p_partition);
+    end if;
 end
 $$;

@@ -146,3 +146,9 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 pub const KEY_RETENTION_SECONDS_DEFAULT: i64 = 24 * 3600;
 /// The shortest time for which keys are kept, in seconds.
 pub const KEY_RETENTION_SECONDS_MIN: i64 = 60;
+/// A filter, in bytes.
+pub const FILTER_BYTES_MAX: usize = 4_096;
+/// Nesting of a filter.
+pub const FILTER_DEPTH_MAX: usize = 32;
+/// Comparisons and values of a filter.
+pub const FILTER_TERMS_MAX: usize = 256;

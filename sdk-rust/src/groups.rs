@@ -54,6 +54,10 @@ pub struct GroupInfo {
     pub labels: BTreeMap<String, String>,
     /// Delivery is stopped.
     pub paused: bool,
+    /// Only events that match are delivered; empty: all.
+    pub filter: String,
+    /// Raised with every change of the filter.
+    pub filter_version: i64,
     /// Members now.
     pub member_count: u32,
     /// Raised at every change of membership.
@@ -134,9 +138,18 @@ pub struct GroupSpec {
     pub(crate) on_truncated: Option<OnTruncated>,
     pub(crate) drain_timeout: Option<Duration>,
     pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) filter: Option<String>,
 }
 
 impl GroupSpec {
+    /// Only events that match are delivered, such as `type starts_with "order." and payload.total > 100`; empty: all. A change
+    /// applies from where each partition is delivered at that moment.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.filter = Some(filter.into());
+        self
+    }
+
     /// For people; at most 1,024 bytes.
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {

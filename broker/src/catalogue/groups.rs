@@ -86,7 +86,10 @@ impl Catalogue {
         let organization = granted.organization();
         let answer = self.0.store.change(organization, once, |tenant| async move {
             let updated = consumer_groups::update(&tenant, name, change).await?;
-            updated.ok_or_else(|| group_not_found(name.as_str()))?;
+            let id = updated.ok_or_else(|| group_not_found(name.as_str()))?;
+            if change.filter.is_some() {
+                consumer_groups::refilter(&tenant, id).await?;
+            }
             find(&tenant, granted, name).await
         });
         self.announced(answer.await?)

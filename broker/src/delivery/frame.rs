@@ -109,11 +109,39 @@ pub struct Delivery {
     pub batch: Arc<Batch>,
     /// Which of the batch's events, by index.
     pub events: Range<usize>,
+    /// Of those only these, ascending and at least one: the others do not match a filter. None: all of them.
+    pub picked: Option<Arc<[u32]>>,
 }
 
 impl Delivery {
+    /// The offset of the first event.
     pub fn base_offset(&self) -> i64 {
-        self.batch.base_offset + self.events.start as i64
+        let first = self.picked.as_ref().and_then(|picked| picked.first()).map(|first| *first as usize);
+        self.batch.base_offset + first.unwrap_or(self.events.start) as i64
+    }
+
+    /// The offset behind the last event, which may lie before [`next_offset`](Self::next_offset).
+    pub fn end_offset(&self) -> i64 {
+        let last = self.picked.as_ref().and_then(|picked| picked.last()).map(|last| *last as i64 + 1);
+        self.batch.base_offset + last.unwrap_or(self.events.end as i64)
+    }
+
+    /// How many events.
+    pub fn event_count(&self) -> usize {
+        self.picked.as_ref().map_or(self.events.len(), |picked| picked.len())
+    }
+
+    /// The events as ranges of the batch's.
+    pub fn ranges(&self) -> Vec<Range<usize>> {
+        let Some(picked) = &self.picked else { return vec![self.events.clone()] };
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for index in picked.iter().map(|index| *index as usize) {
+            match ranges.last_mut() {
+                Some(last) if last.end == index => last.end += 1,
+                _ => ranges.push(index..index + 1),
+            }
+        }
+        ranges
     }
 
     pub fn next_offset(&self) -> i64 {
@@ -123,7 +151,11 @@ impl Delivery {
     /// Encoded bytes of these events.
     pub fn bytes(&self) -> usize {
         let encoded = &self.batch.encoded;
-        (encoded.start_of(self.events.end) - encoded.start_of(self.events.start)) as usize
+        let size = |range: &Range<usize>| (encoded.start_of(range.end) - encoded.start_of(range.start)) as usize;
+        match &self.picked {
+            None => size(&self.events),
+            Some(_) => self.ranges().iter().map(size).sum(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::delivery::frame::{Lease, Progress};
 use crate::delivery::source::Source;
 use crate::domain::position::{Fence, LogEpoch};
+use crate::domain::ranges::Ranges;
 use std::time::Instant;
 
 /// A held partition: its lease, its place, and what is happening to it.
@@ -18,6 +19,10 @@ pub(super) struct Held {
     pub in_place: InPlace,
     /// A page of the log is being read for it.
     pub reading: bool,
+    /// What was passed over since the last commit, because it does not match the filter.
+    pub passed: Ranges,
+    /// Progress over events that do not match the filter is being written, or was refused under this lease.
+    pub skipping: bool,
     /// Of what the member was given, a failover or restore has taken everything from the first offset on; the log goes on at the
     /// second. To be told when delivery comes there.
     pub cut: Option<(i64, i64)>,
@@ -75,6 +80,17 @@ impl Held {
             head,
             lag_events: lag_events.max(0),
         }
+    }
+
+    /// The first event that is neither asked to be done nor passed over: the only one that can fail.
+    pub fn next_to_settle(&self) -> i64 {
+        self.passed.range_of(self.asked).map_or(self.asked, |passed| passed.end)
+    }
+
+    /// Goes back to what is committed, or to where it stands by now.
+    pub fn restart(&mut self, offset: i64) {
+        self.source.seek(offset);
+        self.passed.take(offset..i64::MAX);
     }
 
     /// May events be sent?

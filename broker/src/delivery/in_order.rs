@@ -110,8 +110,8 @@ impl Session {
         let refusal = match self.held.get(&partition) {
             None => Some(member_fenced(partition)),
             Some(held) if held.fence != fence => Some(seek_fenced(partition)),
-            Some(held) if offsets.start > held.asked => {
-                Some(outcome_out_of_order(partition, offsets.start, held.asked))
+            Some(held) if offsets.start > held.next_to_settle() => {
+                Some(outcome_out_of_order(partition, offsets.start, held.next_to_settle()))
             }
             Some(held) if offsets.end > held.source.next() => {
                 Some(commit_out_of_range(partition, offsets.end, held.source.next()))
@@ -219,7 +219,7 @@ impl Session {
                 // It stays where it is, and what was delivered behind it comes again.
                 (None, true) => {
                     held.committed = held.committed.max(offset);
-                    held.source.seek(offset);
+                    held.restart(offset);
                     held.in_place = InPlace::Look;
                     self.window.forget(partition);
                     self.outbox.push_back(Frame::Repositioned(held.lease()));
@@ -231,14 +231,14 @@ impl Session {
                     self.window.committed(partition, offset + 1);
                     if self.group.on_failure == OnFailure::Block {
                         // A member of a group that blocks waits for this, whatever became of the event.
-                        held.source.seek(offset + 1);
+                        held.restart(offset + 1);
                         self.window.forget(partition);
                         self.outbox.push_back(Frame::Repositioned(held.lease()));
                     }
                 }
                 // The database says what holds: in place or not.
                 (Some(_), _) => {
-                    held.source.seek(held.committed);
+                    held.restart(held.committed);
                     held.asked = held.committed;
                     held.in_place = InPlace::Look;
                     self.window.forget(partition);
@@ -289,10 +289,10 @@ impl Session {
         let (offset, bytes) = (again.offset(), again.bytes());
         held.in_place = InPlace::Sent { offset, failed: again.failed };
         held.source.seek(offset + 1);
-        self.window.sent(partition, offset, offset + 1, bytes);
+        self.window.sent(partition, offset, offset + 1, 1, bytes);
         metrics::get().redeliveries.increment(1);
         let event = Redelivered {
-            delivery: Delivery { partition, fence, batch: again.event, events: 0..1 },
+            delivery: Delivery { partition, fence, batch: again.event, events: 0..1, picked: None },
             attempt: again.failed + 1,
             reason: again.reason,
             error_class: again.error_class,

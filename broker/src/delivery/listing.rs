@@ -102,7 +102,7 @@ impl Listing<'_> {
                 continue;
             }
             let fence = Fence { log_epoch: LogEpoch::of(batch.base_offset).0, lease_epoch: 0 };
-            let delivery = Delivery { partition: index, fence, batch, events: first..end };
+            let delivery = Delivery { partition: index, fence, batch, events: first..end, picked: None };
             left -= end - first;
             next = delivery.next_offset();
             deliveries.push(delivery);

@@ -13,6 +13,7 @@ mod held;
 pub mod hints;
 mod in_order;
 pub mod listing;
+mod picking;
 pub mod pool;
 mod pump;
 pub mod reader;

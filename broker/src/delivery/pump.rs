@@ -3,21 +3,21 @@
 use crate::delivery::control::{
     CommitAnswer, PartitionCommit, commit_out_of_range, member_fenced, mode_mismatch, seek_fenced,
 };
-use crate::delivery::frame::{Delivery, Frame};
+use crate::delivery::frame::Frame;
 use crate::delivery::held::{Held, InPlace, State};
+use crate::delivery::picking::LOOKS_MAX;
 use crate::delivery::reader::log_truncated;
 use crate::delivery::session::{Done, End, Session};
 use crate::delivery::source::{self, Look, Source, Turn};
-use crate::domain::event::Batch;
 use crate::domain::group::{DeliveryMode, OnTruncated};
 use crate::domain::position::{Fence, LogEpoch};
+use crate::domain::ranges::Ranges;
 use crate::domain::{Error, Reason};
 use crate::store::membership::{self, GroupSnapshot, PartitionLease};
 use crate::store::progress::{self, Committed, Progress};
 use crate::telemetry::metrics::{self, Raised};
 use futures_util::future::{BoxFuture, join_all};
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +47,7 @@ impl Session {
         if self.paused || !self.parts.trust.holds() {
             return;
         }
+        self.filtering.looked = 0;
         loop {
             let mut progress = false;
             let order: Vec<u32> =
@@ -57,6 +58,12 @@ impl Session {
                     return;
                 }
                 progress |= self.pump_partition(index);
+                if self.filtering.looked >= LOOKS_MAX {
+                    // The rest in the next round of the loop, which hears what else there is.
+                    self.turn = index;
+                    self.waker.notify_one();
+                    return;
+                }
             }
             if !progress {
                 return;
@@ -106,25 +113,6 @@ impl Session {
         }
     }
 
-    fn send(&mut self, index: u32, batch: Arc<Batch>) -> bool {
-        let Ok(permit) = self.frames.try_reserve() else {
-            self.blocked.get_or_insert_with(Instant::now);
-            return false;
-        };
-        let Some(held) = self.held.get_mut(&index) else { return false };
-        let events = cut(&batch, held.source.next(), self.window.room());
-        let delivery = Delivery { partition: index, fence: held.fence, batch, events };
-        let (base, next, bytes) = (delivery.base_offset(), delivery.next_offset(), delivery.bytes());
-        held.source.advance(next);
-        self.window.sent(index, base, next, bytes as u64);
-        let metrics = metrics::get();
-        metrics.deliveries.increment((next - base) as u64);
-        metrics.delivery_bytes.increment(bytes as u64);
-        tracing::trace!(partition = index, base, next, bytes, "delivery");
-        permit.send(Ok(Frame::Batch(delivery)));
-        true
-    }
-
     /// Compares what is held with what the database says.
     pub(super) fn take_over(&mut self, snapshot: &GroupSnapshot) {
         let mut assigned = Vec::new();
@@ -149,7 +137,7 @@ impl Session {
                 // The others changed their minds: it stays, and what the member may have dropped comes again.
                 (State::Draining { .. } | State::Releasing, None) => {
                     held.state = State::Flowing;
-                    held.source.seek(held.committed);
+                    held.restart(held.committed);
                     held.asked = held.committed;
                     held.in_place = if lease.in_place { InPlace::Look } else { InPlace::No };
                     assigned.push(held.lease());
@@ -187,6 +175,8 @@ impl Session {
             asked: lease.next_offset,
             in_place: if lease.in_place { InPlace::Look } else { InPlace::No },
             reading: false,
+            passed: Ranges::default(),
+            skipping: false,
             cut: None,
             state: State::Flowing,
         };
@@ -205,8 +195,10 @@ impl Session {
         held.asked = lease.next_offset;
         held.in_place = if lease.in_place { InPlace::Look } else { InPlace::No };
         held.reading = another_life;
+        held.skipping = false;
         held.cut = None;
         held.state = State::Flowing;
+        held.passed = Ranges::default();
         held.source.seek(lease.next_offset);
         let told = held.lease();
         self.window.forget(lease.index);
@@ -337,6 +329,15 @@ impl Session {
     pub(super) fn finish(&mut self, done: Done) -> Option<End> {
         match done {
             Done::Read { partition, fence, from, page } => return self.turn_page(partition, fence, from, page),
+            Done::Passed { partition, fence, outcome } => {
+                self.commits_under_way -= 1;
+                // Fenced: the snapshot that says so is on its way, and nothing more is written under this lease.
+                let fenced = matches!(outcome, Ok(Committed::SeekFenced | Committed::MemberFenced));
+                if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
+                    held.skipping = fenced;
+                }
+                let _ = self.committed(partition, fence, outcome);
+            }
             Done::Skip { partition, fence, from, floor } => self.skipped(partition, fence, from, floor),
             Done::Compared { partition, fence, cut } => {
                 if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
@@ -370,6 +371,7 @@ impl Session {
                 if let Some(held) = self.held.get_mut(&partition).filter(|held| held.fence == fence) {
                     held.committed = held.committed.max(offset);
                     held.asked = held.asked.max(offset);
+                    held.passed.take(i64::MIN..held.committed);
                     if matches!(held.in_place, InPlace::Sent { offset: sent, .. } if sent < offset) {
                         held.in_place = InPlace::No;
                     }
@@ -446,22 +448,9 @@ impl Session {
         if let Ok(Some(floor)) = floor {
             held.committed = held.committed.max(floor);
             held.asked = held.asked.max(floor);
-            held.source.seek(floor);
+            held.restart(floor);
             self.window.forget(partition);
             self.outbox.push_back(Frame::Truncated { partition, from, to: floor, resumed: true });
         }
     }
-}
-
-/// Which events of a batch go: from `next` on, as many as there is room for, at least one.
-pub(super) fn cut(batch: &Batch, next: i64, (events, bytes): (u64, u64)) -> std::ops::Range<usize> {
-    let start = (next - batch.base_offset).max(0) as usize;
-    let mut end = batch.event_count().min(start.saturating_add(events.try_into().unwrap_or(usize::MAX)));
-    let size = |end: usize| u64::from(batch.encoded.start_of(end) - batch.encoded.start_of(start));
-    if bytes < size(end) {
-        let over = batch.encoded.ends[start..end]
-            .partition_point(|event_end| u64::from(event_end - batch.encoded.start_of(start)) <= bytes);
-        end = start + over.max(1);
-    }
-    start..end
 }

@@ -3,7 +3,9 @@
 //! The same sources as in a session, without window and progress: the stream's own flow control is the bound.
 
 use crate::delivery::frame::Delivery;
+use crate::delivery::picking::pick;
 use crate::delivery::source::{Look, Source, Turn, read};
+use crate::domain::filter::Filter;
 use crate::domain::ids::PartitionId;
 use crate::domain::position::{Fence, LogEpoch, Position};
 use crate::domain::stream::{Stream, stream_not_found};
@@ -14,7 +16,7 @@ use crate::store::log::{self, Bounds};
 use crate::tail::{Tail, Waker};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,8 @@ pub struct ReadRequest {
     pub follow: bool,
     /// 0: no limit.
     pub max_events: u64,
+    /// None: every event matches.
+    pub filter: Option<Filter>,
 }
 
 /// What a reader gets.
@@ -48,6 +52,9 @@ pub struct Reader {
     follow: bool,
     left: u64,
     caught_up: bool,
+    filter: Option<Filter>,
+    /// When the reader was last sent something.
+    sent: Instant,
 }
 
 struct Place {
@@ -85,7 +92,16 @@ impl Reader {
             places.push(Place { index, source, target: bounds.head });
         }
         let left = if request.max_events == 0 { u64::MAX } else { request.max_events };
-        Ok(Self { store, places, waker, follow: request.follow, left, caught_up: false })
+        Ok(Self {
+            store,
+            places,
+            waker,
+            follow: request.follow,
+            left,
+            caught_up: false,
+            filter: request.filter,
+            sent: Instant::now(),
+        })
     }
 
     /// Reads until done, until the receiver goes, or until told to stop.
@@ -116,6 +132,14 @@ impl Reader {
             if self.caught_up && !self.follow {
                 return Ok(());
             }
+            if progress && self.filter.is_some() {
+                // Looking through what does not match waits for nothing by itself.
+                tokio::task::yield_now().await;
+                if self.sent.elapsed() > HEARTBEAT {
+                    self.sent = Instant::now();
+                    self.beat(frames).await;
+                }
+            }
             if !progress {
                 tokio::select! {
                     () = self.waker.notified() => {}
@@ -145,12 +169,26 @@ impl Reader {
                     let start = (place.source.next() - batch.base_offset).max(0) as usize;
                     let bound = if self.follow { i64::MAX } else { place.target };
                     let until = (bound - batch.base_offset).min(batch.event_count() as i64) as usize;
-                    let end = until.min(start.saturating_add(self.left.try_into().unwrap_or(usize::MAX)));
                     let fence = Fence { log_epoch: LogEpoch::of(batch.base_offset).0, lease_epoch: 0 };
-                    let delivery = Delivery { partition: place.index, fence, batch, events: start..end };
-                    self.left -= (end - start) as u64;
-                    place.source.advance(delivery.next_offset());
                     progress = true;
+                    let (events, picked) = match &self.filter {
+                        None => {
+                            let end = until.min(start.saturating_add(self.left.try_into().unwrap_or(usize::MAX)));
+                            (start..end, None)
+                        }
+                        Some(filter) => {
+                            let found = pick(&batch, start, until, (self.left, u64::MAX), filter);
+                            if found.matching.is_empty() {
+                                place.source.advance(batch.base_offset + found.looked.end as i64);
+                                continue;
+                            }
+                            (found.looked.clone(), found.picked())
+                        }
+                    };
+                    let delivery = Delivery { partition: place.index, fence, batch, events, picked };
+                    self.left -= delivery.event_count() as u64;
+                    place.source.advance(delivery.next_offset());
+                    self.sent = Instant::now();
                     if frames.send(Ok(ReadFrame::Batch(delivery))).await.is_err() {
                         return Ok(true);
                     }

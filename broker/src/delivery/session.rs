@@ -13,7 +13,8 @@ use crate::delivery::frame::{Frame, Started};
 use crate::delivery::frames::Outlet;
 use crate::delivery::held::{Held, InPlace, State};
 use crate::delivery::in_order::{Failed, Found};
-use crate::delivery::pool::{Going, Seat, Sitting};
+use crate::delivery::picking::Filtering;
+use crate::delivery::pool::{Going, Seat};
 use crate::delivery::registry::{CONTROLS, Registration};
 use crate::delivery::window::Window;
 use crate::delivery::{Deliveries, Subscription, session_expired};
@@ -88,6 +89,12 @@ pub(super) enum Done {
         from: i64,
         floor: Result<Option<i64>>,
     },
+    /// Progress over what does not match the filter.
+    Passed {
+        partition: u32,
+        fence: Fence,
+        outcome: Result<Committed>,
+    },
     /// What of the old log epoch is gone: from where, and where the log goes on.
     Compared {
         partition: u32,
@@ -118,6 +125,7 @@ pub(super) struct Session {
     /// Raised while nothing may be sent before a commit.
     pub window_full: Option<Raised>,
     pub paused: bool,
+    pub filtering: Filtering,
     pub waker: Waker,
     /// The partition that is served first in the next round.
     pub turn: u32,
@@ -166,7 +174,7 @@ impl Session {
         let (reattached, since) = admitted(joined, &group)?;
         parts.groups.changed(group.id);
         let started = opening(&parts, &group, &stream, (id, &member, reattached));
-        let seat = seat(&parts, &group, &member, subscription).await;
+        let seat = parts.pools.place(&parts, &group, &member, subscription).await;
         metrics::get().sessions.increment(1.0);
         Ok(Self {
             parts,
@@ -184,6 +192,7 @@ impl Session {
             blocked: None,
             window_full: None,
             paused: false,
+            filtering: Filtering::default(),
             waker: Waker::default(),
             turn: 0,
             watch,
@@ -238,6 +247,7 @@ impl Session {
         let withdrawn = self.withdrawn.clone();
         loop {
             self.pump();
+            self.commit_skipped();
             self.give_up_settled();
             let (frames, waker) = (self.frames.clone(), self.waker.clone());
             let deadline = self.next_deadline();
@@ -355,6 +365,7 @@ impl Session {
             return Some(End::Failed(self.given_up(&snapshot)));
         }
         self.paused = snapshot.paused;
+        self.filtering.set(snapshot.filter.as_ref());
         self.take_over(&snapshot);
         None
     }
@@ -393,21 +404,6 @@ fn opening(
         blocks: group.mode == DeliveryMode::Ordered && group.on_failure == OnFailure::Block,
         ack_timeout: Duration::from_millis(group.ack_timeout_ms.unsigned_abs()),
     })
-}
-
-/// A place in the pool, where members settle events one by one: in shared groups, and in those that skip what fails.
-async fn seat(
-    parts: &Deliveries,
-    group: &Arc<ConsumerGroup>,
-    member: &str,
-    subscription: &Subscription,
-) -> Option<Seat> {
-    // In an ordered group only who asks for it pays for looking.
-    if group.mode == DeliveryMode::Ordered && !subscription.redeliveries {
-        return None;
-    }
-    let (window_events, window_bytes) = (subscription.window_events.into(), subscription.window_bytes);
-    Some(parts.pools.sit(parts, group, Sitting { member: member.into(), window_events, window_bytes }).await)
 }
 
 /// What becomes of what the member has not settled. Only a stream that ends for no reason of the broker's counts.

@@ -17,6 +17,8 @@ pub struct Window {
 struct Sent {
     base: i64,
     end: i64,
+    /// Fewer than offsets when some between them do not match a filter.
+    events: u64,
     bytes: u64,
 }
 
@@ -36,11 +38,16 @@ impl Window {
         events > 0 && bytes > 0
     }
 
-    /// Events `base..end` of a partition were delivered.
-    pub fn sent(&mut self, partition: u32, base: i64, end: i64, bytes: u64) {
-        self.events += (end - base) as u64;
+    /// So many events of a partition were delivered, the first at `base`, the last before `end`.
+    pub fn sent(&mut self, partition: u32, base: i64, end: i64, events: u64, bytes: u64) {
+        self.events += events;
         self.bytes += bytes;
-        self.partitions.entry(partition).or_default().push_back(Sent { base, end, bytes });
+        self.partitions.entry(partition).or_default().push_back(Sent { base, end, events, bytes });
+    }
+
+    /// Whether everything that was delivered of a partition is done.
+    pub fn is_done(&self, partition: u32) -> bool {
+        self.partitions.get(&partition).is_none_or(VecDeque::is_empty)
     }
 
     /// Everything of a partition below `offset` is done.
@@ -50,9 +57,15 @@ impl Window {
             if first.base >= offset {
                 break;
             }
-            let done = offset.min(first.end) - first.base;
-            self.events -= done as u64;
-            first.base += done;
+            let is_contiguous = first.events == (first.end - first.base) as u64;
+            if offset < first.end && !is_contiguous {
+                // Which of them are done is not known here: they are given back together.
+                break;
+            }
+            let done = if is_contiguous { (offset.min(first.end) - first.base) as u64 } else { first.events };
+            self.events -= done;
+            first.events -= done;
+            first.base = offset.min(first.end);
             if first.base < first.end {
                 break;
             }
@@ -65,7 +78,7 @@ impl Window {
     /// A partition went away or was moved: what was delivered of it no longer counts.
     pub fn forget(&mut self, partition: u32) {
         for sent in self.partitions.remove(&partition).into_iter().flatten() {
-            self.events -= (sent.end - sent.base) as u64;
+            self.events -= sent.events;
             self.bytes -= sent.bytes;
         }
     }
@@ -80,7 +93,7 @@ mod tests {
     fn the_window_closes_and_opens_with_commits() {
         let mut window = Window::new(10, 1_000);
         assert!(window.is_open());
-        window.sent(0, 0, 10, 100);
+        window.sent(0, 0, 10, 10, 100);
         assert!(!window.is_open());
         window.committed(0, 4);
         assert_eq!(window.room(), (4, 900));
@@ -93,7 +106,7 @@ mod tests {
     #[test]
     fn a_batch_larger_than_the_window_in_bytes_goes_alone() {
         let mut window = Window::new(10, 10);
-        window.sent(0, 0, 1, 5_000);
+        window.sent(0, 0, 1, 1, 5_000);
         assert!(!window.is_open());
         window.forget(0);
         assert!(window.is_open());
@@ -102,19 +115,21 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_committed_or_forgotten_always_comes_back(
-            steps in proptest::collection::vec((0u32..4, 1i64..20, 0i64..100), 0..60),
+            steps in proptest::collection::vec((0u32..4, 1i64..20, 0i64..100, 1i64..4), 0..60),
         ) {
             let mut window = Window::new(1_000_000, 1 << 40);
             let mut next = [0i64; 4];
-            for (partition, count, commit) in steps {
+            for (partition, count, commit, share) in steps {
                 let base = next[partition as usize];
-                window.sent(partition, base, base + count, count as u64 * 7);
+                let events = (count / share).max(1) as u64;
+                window.sent(partition, base, base + count, events, count as u64 * 7);
                 next[partition as usize] = base + count;
                 window.committed(partition, commit.min(base + count));
             }
             (0..4).for_each(|partition| window.committed(partition, next[partition as usize]));
             prop_assert_eq!(window.room(), (1_000_000, u64::MAX));
             prop_assert_eq!(window.bytes, 0);
+            prop_assert!((0..4).all(|partition| window.is_done(partition)));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A consumer group as the services see it.
 
+use crate::domain::filter::Filter;
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, StreamId, StreamName};
 use crate::domain::retry::{OnFailure, RetryPolicy};
 use crate::domain::{Applied, Error, Reason};
@@ -52,6 +53,9 @@ pub struct ConsumerGroup {
     pub on_failure: OnFailure,
     pub on_truncated: OnTruncated,
     pub drain_ms: i64,
+    /// None: every event matches.
+    pub filter: Option<Filter>,
+    pub filter_version: i64,
     pub labels: BTreeMap<String, String>,
     pub paused: bool,
     pub generation: i64,

@@ -1,5 +1,6 @@
 //! What a consumer group may be set to.
 
+use crate::domain::filter::Filter;
 use crate::domain::group::{DeliveryMode, OnTruncated};
 use crate::domain::ids::{GroupName, StreamName};
 use crate::domain::labels::Labels;
@@ -27,6 +28,7 @@ pub struct NewGroup {
     pub on_failure: OnFailure,
     pub on_truncated: OnTruncated,
     pub drain_ms: i64,
+    pub filter: Option<Filter>,
     pub labels: Labels,
     pub start: Start,
 }
@@ -40,6 +42,8 @@ pub struct GroupChange {
     pub on_failure: Option<OnFailure>,
     pub on_truncated: Option<OnTruncated>,
     pub drain_ms: Option<i64>,
+    /// `Some(None)` takes it away.
+    pub filter: Option<Option<Filter>>,
     pub labels: Option<Labels>,
 }
 

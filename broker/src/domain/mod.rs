@@ -8,6 +8,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod event;
 pub mod event_view;
+pub mod filter;
 pub mod fingerprint;
 pub mod group;
 pub mod group_settings;

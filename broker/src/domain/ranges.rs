@@ -23,6 +23,11 @@ impl Ranges {
         self.0.first().map(|(from, to)| *from..*to)
     }
 
+    /// The highest range.
+    pub fn last(&self) -> Option<Range<i64>> {
+        self.0.last().map(|(from, to)| *from..*to)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Range<i64>> + '_ {
         self.0.iter().map(|(from, to)| *from..*to)
     }
@@ -33,8 +38,13 @@ impl Ranges {
     }
 
     pub fn contains(&self, offset: i64) -> bool {
+        self.range_of(offset).is_some()
+    }
+
+    /// The range that an offset is in.
+    pub fn range_of(&self, offset: i64) -> Option<Range<i64>> {
         let place = self.0.partition_point(|(_, to)| *to <= offset);
-        self.0.get(place).is_some_and(|(from, _)| *from <= offset)
+        self.0.get(place).filter(|(from, _)| *from <= offset).map(|(from, to)| *from..*to)
     }
 
     pub fn add(&mut self, range: Range<i64>) {

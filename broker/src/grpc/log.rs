@@ -3,6 +3,7 @@
 use crate::delivery::reader::ReadRequest as Wanted;
 use crate::delivery::reads::{PageRequest, Reads};
 use crate::domain::Error;
+use crate::domain::filter::Filter;
 use crate::domain::ids::StreamName;
 use crate::domain::position::Position;
 use crate::grpc::convert::delivery::{read_response, stored};
@@ -73,6 +74,7 @@ fn wanted(wire: &ReadRequest) -> Result<Wanted, Error> {
         from: position("from", wire.from.as_ref())?.unwrap_or(Position::Earliest),
         follow: wire.follow,
         max_events: wire.max_events,
+        filter: Filter::parse("filter", &wire.filter)?,
     })
 }
 

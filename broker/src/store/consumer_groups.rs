@@ -1,6 +1,7 @@
 //! Consumer groups as they are stored: the row is cold; progress and members are hot and reached through the schema's functions.
 
 use crate::domain::bounds::Bounds;
+use crate::domain::filter::Filter;
 use crate::domain::group::{ConsumerGroup, DeliveryMode, OnTruncated};
 use crate::domain::group_settings::{GroupChange, NewGroup, Start};
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, PartitionId, StreamId, StreamName};
@@ -50,6 +51,7 @@ pub async fn create(tenant: &Tenant, stream: StreamId, new: &NewGroup) -> Result
                 &new.retry.max_ms,
                 &new.retry.max_attempts.cast_signed(),
                 &new.on_failure.as_str(),
+                &new.filter.as_ref().map_or("", Filter::as_str),
             ],
         )
         .await
@@ -86,11 +88,19 @@ pub async fn update(tenant: &Tenant, name: &GroupName, change: &GroupChange) -> 
                 &change.retry.map(|retry| retry.max_ms),
                 &change.retry.map(|retry| retry.max_attempts.cast_signed()),
                 &change.on_failure.map(OnFailure::as_str),
+                &change.filter.as_ref().map(|filter| filter.as_ref().map_or("", Filter::as_str)),
             ],
         )
         .await
         .map_err(from_postgres)?;
     Ok(row.map(|row| GroupId(row.get(0))))
+}
+
+/// Tells the group's sessions that its filter has changed.
+pub async fn refilter(tenant: &Tenant, group: GroupId) -> Result<()> {
+    let sql = include_str!("sql/consumer_group/refilter.sql");
+    tenant.execute(sql, &[&tenant.organization().0, &group.0]).await.map_err(from_postgres)?;
+    Ok(())
 }
 
 /// Removes the group and its progress; says how many members it had. `None`: there is no such group.
@@ -269,6 +279,8 @@ fn group(row: &Row) -> Result<ConsumerGroup> {
             _ => OnTruncated::Continue,
         },
         drain_ms: row.get("drain_ms"),
+        filter: Filter::parse("group.filter", row.get("filter"))?,
+        filter_version: row.get("filter_version"),
         labels: labels(row.get("labels"))?,
         paused: row.get("paused"),
         generation: row.get("generation"),

@@ -1,5 +1,6 @@
 //! Members, leases and assignments: one server-side call each, fenced in the database.
 
+use crate::domain::filter::Filter;
 use crate::domain::ids::{GroupId, OrganizationId, PartitionId};
 use crate::domain::limits::MEMBERS_MAX;
 use crate::domain::{Error, Result};
@@ -103,6 +104,8 @@ pub struct GroupSnapshot {
     pub version: i64,
     pub paused: bool,
     pub log_epoch: i64,
+    /// None: every event matches.
+    pub filter: Option<Filter>,
     /// By name.
     pub members: Vec<GroupMember>,
     /// By index.
@@ -143,10 +146,14 @@ pub struct PartitionLease {
 /// None: the group is gone.
 pub async fn snapshot(db: &impl Client, group: GroupId) -> Result<Option<GroupSnapshot>> {
     let row = db.query_opt(include_str!("sql/group/snapshot.sql"), &[&group.0]).await.map_err(from_postgres)?;
-    row.map(|row| read_snapshot(&row)).transpose()
+    let Some(row) = row else { return Ok(None) };
+    // After the snapshot: it is that of its version, or a later one, whose version is looked at in turn.
+    let filter = db.query_one(include_str!("sql/group/filter.sql"), &[&group.0]).await.map_err(from_postgres)?;
+    let filter: Option<&str> = filter.get(0);
+    read_snapshot(&row, Filter::parse("group.filter", filter.unwrap_or_default())?).map(Some)
 }
 
-fn read_snapshot(row: &Row) -> Result<GroupSnapshot> {
+fn read_snapshot(row: &Row, filter: Option<Filter>) -> Result<GroupSnapshot> {
     let names: Vec<String> = get(row, 6)?;
     let sessions: Vec<Uuid> = get(row, 7)?;
     let ids: Vec<i64> = get(row, 8)?;
@@ -182,6 +189,7 @@ fn read_snapshot(row: &Row) -> Result<GroupSnapshot> {
         version: get(row, 3)?,
         paused: get(row, 4)?,
         log_epoch: get(row, 5)?,
+        filter,
         members: members.map(|((name, session), away)| GroupMember { name, session, away }).collect(),
         partitions,
     })

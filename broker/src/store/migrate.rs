@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (12, "dead_letters", include_str!("../../../migrations/0012_dead_letters.sql")),
     (20, "schemas", include_str!("../../../migrations/0020_schemas.sql")),
     (21, "keys", include_str!("../../../migrations/0021_keys.sql")),
+    (22, "filters", include_str!("../../../migrations/0022_filters.sql")),
     (30, "identity", include_str!("../../../migrations/0030_identity.sql")),
     (31, "users", include_str!("../../../migrations/0031_users.sql")),
     (40, "quotas", include_str!("../../../migrations/0040_quotas.sql")),

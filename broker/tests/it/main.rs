@@ -3,6 +3,7 @@
 mod access;
 mod catalogue;
 mod faults;
+mod filters;
 mod groups;
 mod keys;
 mod lag;

@@ -1,5 +1,6 @@
 //! Outcomes of single events: shared groups, retries, dead letters.
 
+mod filtered;
 mod killed;
 mod letters;
 mod ordered;

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 
 use super::{group_named, group_views as views, stream_named, sure::be_sure};
 use crate::{
-    failure::Result,
+    failure::{Failure, Result},
     output::{self, Output, note},
     parse, target,
 };
@@ -32,6 +32,16 @@ enum Verb {
         #[arg(long)]
         stream: Option<String>,
     },
+    /// Change the filter or the description of a group
+    Update {
+        name: String,
+        /// Only events that match from now on; '' is all of them
+        #[arg(long, value_name = "EXPRESSION")]
+        filter: Option<String>,
+        /// For people
+        #[arg(long)]
+        description: Option<String>,
+    },
     /// One group: members, their clients, lag of each partition
     Describe { name: String },
     /// Move a group; running members go on from there
@@ -52,6 +62,9 @@ struct Create {
     /// Where to start: earliest, latest, an age such as 1h, or a time
     #[arg(long, default_value = "earliest")]
     from: parse::From,
+    /// Only events that match, such as 'type starts_with "order." and payload.total > 100'
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
     /// For people
     #[arg(long)]
     description: Option<String>,
@@ -161,6 +174,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             let all: Vec<_> = list.try_collect().await?;
             out.list(&views::listing(&all))
         }
+        Verb::Update { name, filter, description } => {
+            let mut spec = filter.iter().fold(GroupSpec::default(), |spec, filter| spec.filter(filter));
+            if let Some(description) = &description {
+                spec = spec.description(description);
+            }
+            if filter.is_none() && description.is_none() {
+                return Err(Failure::usage("nothing to change: name a setting, such as --filter"));
+            }
+            let group = explained(&client, &name, groups.update(&name, spec).await).await?;
+            out.object(&views::object(&group), |_| format!("changed group `{}`\n", group.name))
+        }
         Verb::Describe { name } => describe(&client, &name, &mut out).await,
         Verb::Seek(seek) => go(&client, seek, &mut out).await,
         Verb::Pause { name } => {
@@ -198,6 +222,9 @@ async fn make(client: &Client, create: Create, out: &mut Output) -> Result<()> {
     if let Some(description) = create.description {
         spec = spec.description(description);
     }
+    if let Some(filter) = create.filter {
+        spec = spec.filter(filter);
+    }
     if create.stop_when_truncated {
         spec = spec.on_truncated(OnTruncated::Stop);
     }
@@ -227,7 +254,7 @@ async fn describe(client: &Client, name: &str, out: &mut Output) -> Result<()> {
 async fn go(client: &Client, seek: Seek, out: &mut Output) -> Result<()> {
     let (name, partition, to) = (&seek.name, seek.partition, seek.to.0);
     if matches!(to, Position::Offset(_)) && partition.is_none() {
-        return Err(crate::failure::Failure::usage("an offset is of one partition: add --partition"));
+        return Err(Failure::usage("an offset is of one partition: add --partition"));
     }
     let groups = client.groups();
     if !seek.dry_run {

@@ -32,6 +32,8 @@ pub(super) fn object(group: &GroupInfo) -> Value {
             OnTruncated::Stop => "stop",
         },
         "drain_timeout_ms": u64::try_from(group.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+        "filter": group.filter,
+        "filter_version": group.filter_version,
         "labels": group.labels,
         "created": since(group.create_time),
         "updated": since(group.update_time),
@@ -147,6 +149,9 @@ pub(super) fn description(group: &GroupInfo, members: &[Member], lag: &Lag, pain
     let mut text = format!("{}\n", paint.strong(head));
     if !group.description.is_empty() {
         text.push_str(&format!("  description: {}\n", group.description));
+    }
+    if !group.filter.is_empty() {
+        text.push_str(&format!("  filter: {}\n", group.filter));
     }
     let events = count(lag.events);
     let line = if lag.events == 0 {

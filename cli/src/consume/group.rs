@@ -44,6 +44,10 @@ async fn join(client: &Client, group: &str, arguments: &Arguments) -> Result<Opt
             let sentence = format!("the group `{group}` goes on where it is: --from is for new groups");
             Err(Failure::usage(sentence).hint("move it with `eventflow group seek`"))
         }
+        Ok(_) if arguments.filter.is_some() && !arguments.create_group => {
+            let sentence = format!("the group `{group}` has a filter of its own, or none: --filter is for new groups");
+            Err(Failure::usage(sentence).hint("change it with `eventflow group update --filter`"))
+        }
         Ok(consumer) => Ok(Some(consumer)),
         Err(_) if missing && arguments.create_group => {
             make(client, group, arguments).await?;
@@ -70,7 +74,8 @@ async fn make(client: &Client, group: &str, arguments: &Arguments) -> Result<()>
     if matches!(from, Position::Offset(_)) {
         return Err(Failure::usage("a group starts at earliest, latest or a time; seek to an offset later"));
     }
-    match client.groups().create(group, &arguments.stream, from, GroupSpec::default()).await {
+    let spec = arguments.filter.iter().fold(GroupSpec::default(), |spec, filter| spec.filter(filter));
+    match client.groups().create(group, &arguments.stream, from, spec).await {
         Ok(_) => Ok(()),
         // Somebody else was faster.
         Err(error) if error.reason() == "CONSUMER_GROUP_EXISTS" => Ok(()),

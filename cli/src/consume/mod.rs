@@ -26,6 +26,10 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["from", "group"],
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     tail: Option<u32>,
+    /// Only events that match, such as 'type starts_with "order." and payload.total > 100'; with --group, for a group that
+    /// --create-group makes
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "tail")]
+    filter: Option<String>,
     /// End when all that is there has been read
     #[arg(long, short = 'e')]
     exit: bool,

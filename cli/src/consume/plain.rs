@@ -21,6 +21,9 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> Result<()> {
     if let Some(partition) = arguments.partition {
         read = read.partition(partition);
     }
+    if let Some(filter) = &arguments.filter {
+        read = read.filter(filter);
+    }
     if let Some(max) = arguments.max {
         read = read.max_events(max);
     }

@@ -58,6 +58,7 @@ impl GroupSpec {
             ("description", self.description.is_some()),
             ("on_truncated", self.on_truncated.is_some()),
             ("drain_timeout", self.drain_timeout.is_some()),
+            ("filter", self.filter.is_some()),
             ("labels", self.labels.is_some()),
             ("ack_timeout", self.ack_timeout.is_some()),
             ("retry_policy", self.retry.is_some()),
@@ -69,6 +70,7 @@ impl GroupSpec {
             description: self.description.unwrap_or_default(),
             on_truncated: self.on_truncated.map_or(0, |policy| v1::OnTruncated::from(policy) as i32),
             drain_timeout: self.drain_timeout.map(duration_to_wire),
+            filter: self.filter.unwrap_or_default(),
             labels: self.labels.unwrap_or_default(),
             delivery_mode: match self.mode {
                 None => 0,
@@ -115,6 +117,8 @@ impl TryFrom<v1::ConsumerGroup> for GroupInfo {
             paused: group.paused,
             member_count: group.member_count,
             generation: group.generation,
+            filter: group.filter,
+            filter_version: group.filter_version,
         })
     }
 }

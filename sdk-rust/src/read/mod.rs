@@ -61,13 +61,23 @@ pub struct ReadBuilder {
     from: Position,
     follow: bool,
     max_events: u64,
+    filter: String,
     on_notice: Option<Box<dyn FnMut(ReadNotice) + Send>>,
 }
 
 impl ReadBuilder {
     pub(crate) fn new(client: Client, stream: String) -> Self {
         let from = Position::Earliest;
-        Self { client, stream, partition: None, from, follow: false, max_events: 0, on_notice: None }
+        Self {
+            client,
+            stream,
+            partition: None,
+            from,
+            follow: false,
+            max_events: 0,
+            filter: String::new(),
+            on_notice: None,
+        }
     }
 
     /// Only this partition, 0-based. Default: all, each in its own order.
@@ -94,6 +104,12 @@ impl ReadBuilder {
         self
     }
 
+    /// Only events that match this filter, such as `type starts_with "order."`. Default: all.
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.filter = filter.into();
+        self
+    }
+
     /// Called when the reader has caught up, and when it has resumed after a lost connection.
     pub fn on_notice(mut self, observer: impl FnMut(ReadNotice) + Send + 'static) -> Self {
         self.on_notice = Some(Box::new(observer));
@@ -103,7 +119,7 @@ impl ReadBuilder {
     /// Begins to read.
     ///
     /// # Errors
-    /// `STREAM_NOT_FOUND`, `PARTITION_OUT_OF_RANGE`, `OFFSET_BELOW_FLOOR`, `OFFSET_ABOVE_HEAD`, or why no broker answers.
+    /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT` for a filter that is none, `PARTITION_OUT_OF_RANGE`, `OFFSET_BELOW_FLOOR`, `OFFSET_ABOVE_HEAD`, or why no broker answers.
     pub async fn start(self) -> Result<Reader> {
         let request = v1::ReadRequest {
             stream: self.stream.clone(),
@@ -112,6 +128,7 @@ impl ReadBuilder {
             follow: self.follow,
             max_events: 0,
             payload_view: v1::PayloadView::Bytes as i32,
+            filter: self.filter,
         };
         let source = Source::open(self.client, request, self.on_notice).await?;
         let left = if self.max_events == 0 { u64::MAX } else { self.max_events };

@@ -1,7 +1,9 @@
 //! The claims of one partition, and where the next event of them comes from.
 
+use crate::delivery::picking::{cut, pick};
 use crate::delivery::source::{Look, Source};
 use crate::domain::event::Batch;
+use crate::domain::filter::Filter;
 use crate::domain::ids::PartitionId;
 use crate::domain::position::Fence;
 use crate::domain::ranges::Ranges;
@@ -46,6 +48,14 @@ pub(super) enum Next {
         fence: Fence,
         batch: Arc<Batch>,
         events: Range<usize>,
+        picked: Option<Arc<[u32]>>,
+        passed: Ranges,
+    },
+    /// Nothing of this matches the filter.
+    Pass {
+        claim: i64,
+        fence: Fence,
+        offsets: Range<i64>,
     },
 }
 
@@ -71,8 +81,8 @@ impl Lane {
         now >= self.rested_ms && self.dry_at.is_none_or(|head| self.source.head() > head)
     }
 
-    /// What to deal next: the lowest that waits, at most so much.
-    pub fn next(&mut self, (events, bytes): (u64, u64)) -> Next {
+    /// What to deal next: the lowest that waits, at most so much. What does not match the filter on the way is looked at only.
+    pub fn next(&mut self, (events, bytes): (u64, u64), filter: Option<&Filter>) -> Next {
         let waiting = self.claims.iter().find_map(|(from, claim)| Some((*from, claim, claim.todo.first()?)));
         let Some((from, claim, first)) = waiting.filter(|_| !self.reading) else { return Next::Nothing };
         if self.source.next() != first.start {
@@ -82,14 +92,26 @@ impl Lane {
             Look::Park => Next::Soon,
             Look::Read => Next::Read(first.start),
             Look::Batch(batch) => {
-                let most = events.min((first.end - first.start).unsigned_abs());
-                let events = crate::delivery::pump::cut(&batch, first.start, (most, bytes));
-                Next::Deal { claim: from, fence: claim.fence, batch, events }
+                let (claim, fence) = (from, claim.fence);
+                let Some(filter) = filter else {
+                    let most = events.min((first.end - first.start).unsigned_abs());
+                    let events = cut(&batch, first.start, (most, bytes));
+                    return Next::Deal { claim, fence, batch, events, picked: None, passed: Ranges::default() };
+                };
+                let place = |offset: i64| (offset - batch.base_offset).max(0) as usize;
+                let found = pick(&batch, place(first.start), place(first.end), (events, bytes), filter);
+                if found.matching.is_empty() {
+                    let base = batch.base_offset;
+                    let offsets = base + found.looked.start as i64..base + found.looked.end as i64;
+                    return Next::Pass { claim, fence, offsets };
+                }
+                let passed = found.passed(batch.base_offset);
+                Next::Deal { claim, fence, events: found.looked.clone(), picked: found.picked(), passed, batch }
             }
         }
     }
 
-    /// These events of a claim are on their way.
+    /// These events of a claim are on their way, or passed over.
     pub fn dealt(&mut self, claim: i64, offsets: Range<i64>) {
         self.source.advance(offsets.end);
         if let Some(claim) = self.claims.get_mut(&claim) {

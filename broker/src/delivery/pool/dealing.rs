@@ -39,15 +39,20 @@ impl PoolTask {
         if self.paused || unknown || self.doubtful || !self.parts.trust.holds() || self.desk.is_empty() {
             return;
         }
+        self.sieve.rest();
         loop {
             let mut progress = false;
             for seat in self.desk.seats_from(self.turn) {
                 self.turn = SeatId(seat.0 + 1);
-                progress |= self.deal_to(seat);
+                progress |= !self.sieve.is_tired() && self.deal_to(seat);
             }
             if !progress {
                 break;
             }
+        }
+        if self.sieve.is_tired() {
+            // The rest in the next round of the loop, which hears what else there is.
+            self.waker.notify_one();
         }
         self.ask_for_retries();
         if self.group.mode == DeliveryMode::Shared {
@@ -125,9 +130,10 @@ impl PoolTask {
         let first = self.lane_turn;
         let order: Vec<u32> =
             self.lanes.range(first..).chain(self.lanes.range(..first)).map(|(index, _)| *index).collect();
+        let filter = self.snapshot.as_ref().and_then(|snapshot| snapshot.filter.clone());
         for index in order {
             let Some(lane) = self.lanes.get_mut(&index) else { continue };
-            match lane.next((events.min(TURN), bytes)) {
+            match lane.next((events.min(TURN), bytes), filter.as_ref()) {
                 Next::Nothing => {}
                 Next::Soon => self.parts.tail.stale(lane.id),
                 Next::Read(from) => {
@@ -141,29 +147,56 @@ impl PoolTask {
                         Done::Read { partition: index, from, page }
                     }));
                 }
-                Next::Deal { claim, fence, batch, events } => {
-                    let delivery = Delivery { partition: index, fence, batch, events };
-                    let offsets = delivery.base_offset()..delivery.next_offset();
+                Next::Pass { claim, fence, offsets } => {
                     lane.dealt(claim, offsets.clone());
                     self.lane_turn = index + 1;
-                    let stamp = Stamp::default();
-                    let flight = Flight {
-                        origin: Origin::Claim { from: claim },
-                        fence,
-                        open: Ranges::of(offsets),
-                        bytes: delivery.bytes() as u64,
-                        stamp: stamp.clone(),
-                        dealt_ms: now_ms(),
-                        deadline_ms: None,
-                    };
-                    metrics::get().deliveries.increment(flight.open.len());
-                    metrics::get().delivery_bytes.increment(flight.bytes);
-                    self.desk.deal(seat, index, flight);
-                    return self.send(seat, Frame::Dealt { delivery, stamp });
+                    let key = Key { partition: lane.id, offset: claim, lease_epoch: fence.lease_epoch };
+                    self.pass(key, &Ranges::of(offsets), 0);
+                    return true;
+                }
+                Next::Deal { claim, fence, batch, events, picked, passed } => {
+                    let delivery = Delivery { partition: index, fence, batch, events, picked };
+                    let offset = |place: usize| delivery.batch.base_offset + place as i64;
+                    let offsets = offset(delivery.events.start)..offset(delivery.events.end);
+                    lane.dealt(claim, offsets.clone());
+                    self.lane_turn = index + 1;
+                    let mut open = Ranges::of(offsets);
+                    if filter.is_some() {
+                        passed.iter().for_each(|range| drop(open.take(range)));
+                        let key = Key { partition: lane.id, offset: claim, lease_epoch: fence.lease_epoch };
+                        self.pass(key, &passed, open.len());
+                    }
+                    return self.hand_out(seat, claim, open, delivery);
                 }
             }
         }
         false
+    }
+
+    /// True: the member gets it.
+    fn hand_out(&mut self, seat: SeatId, claim: i64, open: Ranges, delivery: Delivery) -> bool {
+        let stamp = Stamp::default();
+        let flight = Flight {
+            origin: Origin::Claim { from: claim },
+            fence: delivery.fence,
+            open,
+            bytes: delivery.bytes() as u64,
+            stamp: stamp.clone(),
+            dealt_ms: now_ms(),
+            deadline_ms: None,
+        };
+        metrics::get().deliveries.increment(flight.open.len());
+        metrics::get().delivery_bytes.increment(flight.bytes);
+        self.desk.deal(seat, delivery.partition, flight);
+        self.send(seat, Frame::Dealt { delivery, stamp })
+    }
+
+    /// What does not match the filter is done: nobody is to see it.
+    fn pass(&mut self, claim: Key, passed: &Ranges, matching: u64) {
+        self.sieve.saw(passed.len() + matching, matching);
+        if !passed.is_empty() {
+            self.gathered.done(claim, passed);
+        }
     }
 
     fn send(&mut self, seat: SeatId, frame: Frame) -> bool {
@@ -225,7 +258,8 @@ impl PoolTask {
 
     /// Claims for what members have room for.
     fn ask_for_claims(&mut self) {
-        let (wanted, waiting) = (self.desk.total_room(), self.lanes.values().map(|lane| lane.waiting()).sum::<u64>());
+        let wanted = self.sieve.events_for(self.desk.total_room());
+        let waiting = self.lanes.values().map(|lane| lane.waiting()).sum::<u64>();
         if self.claiming || waiting >= wanted {
             return;
         }
@@ -339,7 +373,7 @@ pub(super) async fn until_done<F: Future<Output = Result<()>>>(work: impl Fn() -
 fn redelivered(index: u32, retry: &Retry) -> Redelivered {
     let event = retry.again.event.clone();
     Redelivered {
-        delivery: Delivery { partition: index, fence: retry.fence, batch: event, events: 0..1 },
+        delivery: Delivery { partition: index, fence: retry.fence, batch: event, events: 0..1, picked: None },
         attempt: retry.tries.failed + 1,
         reason: retry.again.reason.clone(),
         error_class: retry.again.error_class.clone(),

@@ -62,6 +62,8 @@ struct Seat {
     events: u64,
     bytes: u64,
     flights: BTreeMap<FlightKey, Flight>,
+    /// The most offsets between the first and the last event that were dealt together.
+    span: i64,
     /// What this member let pass, by partition: the latest part of it, for better words.
     expired: BTreeMap<u32, Ranges>,
 }
@@ -85,7 +87,8 @@ impl Desk {
     pub fn sit(&mut self, seat: SeatId, member: Arc<str>, window: (u64, u64)) {
         let pace = Pace::new(window.0, self.timeout_ms);
         let flights = BTreeMap::new();
-        self.seats.insert(seat, Seat { member, window, pace, events: 0, bytes: 0, flights, expired: BTreeMap::new() });
+        let expired = BTreeMap::new();
+        self.seats.insert(seat, Seat { member, window, pace, events: 0, bytes: 0, flights, span: 0, expired });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -131,6 +134,8 @@ impl Desk {
         let Some(first) = flight.open.first() else { return };
         seat.events += flight.open.len();
         seat.bytes += flight.bytes;
+        let end = flight.open.last().map_or(first.end, |last| last.end);
+        seat.span = seat.span.max(end - first.start);
         // It is in flight again: what was said of it before is over.
         if let Some(expired) = seat.expired.get_mut(&partition) {
             flight.open.iter().for_each(|range| drop(expired.take(range)));
@@ -244,8 +249,7 @@ impl Desk {
 impl Seat {
     /// Flights of a partition that a range may touch.
     fn keys(&self, partition: u32, offsets: &Range<i64>) -> Vec<FlightKey> {
-        // What was dealt together spans a turn at most.
-        let from = offsets.start.saturating_sub(TURN.cast_signed());
+        let from = offsets.start.saturating_sub(self.span);
         self.flights.range((partition, from, false)..(partition, offsets.end, false)).map(|(key, _)| *key).collect()
     }
 

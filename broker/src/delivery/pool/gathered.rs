@@ -65,8 +65,8 @@ impl Gathered {
         which
     }
 
-    /// Books what is gone from the log.
-    pub fn gone(&mut self, key: Key, offsets: &Ranges) {
+    /// Books what nobody is to see: it does not match the filter, or is gone from the log.
+    pub fn done(&mut self, key: Key, offsets: &Ranges) {
         self.done.entry(key).or_default().add_all(offsets);
     }
 

@@ -14,13 +14,14 @@ mod desk;
 mod gathered;
 mod holding;
 mod pace;
+mod sieve;
 mod task;
 
-use crate::delivery::Deliveries;
 use crate::delivery::control::{EventOutcome, OutcomeFailure};
 use crate::delivery::frame::Frame;
+use crate::delivery::{Deliveries, Subscription};
 use crate::domain::Result;
-use crate::domain::group::ConsumerGroup;
+use crate::domain::group::{ConsumerGroup, DeliveryMode};
 use crate::domain::ids::{GroupId, PartitionId};
 use crate::runtime::Kind;
 use desk::SeatId;
@@ -97,8 +98,24 @@ enum Message {
 }
 
 impl Pools {
+    /// A place for a member that settles events one by one: in shared groups, and in those that skip what fails.
+    pub async fn place(
+        &self,
+        parts: &Deliveries,
+        group: &Arc<ConsumerGroup>,
+        member: &str,
+        subscription: &Subscription,
+    ) -> Option<Seat> {
+        // In an ordered group only who asks for it pays for looking.
+        if group.mode == DeliveryMode::Ordered && !subscription.redeliveries {
+            return None;
+        }
+        let (window_events, window_bytes) = (subscription.window_events.into(), subscription.window_bytes);
+        Some(self.sit(parts, group, Sitting { member: member.into(), window_events, window_bytes }).await)
+    }
+
     /// Sits a session down, at a pool that is made when there is none.
-    pub async fn sit(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>, sitting: Sitting) -> Seat {
+    async fn sit(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>, sitting: Sitting) -> Seat {
         let id = SeatId(self.0.seats.fetch_add(1, Ordering::Relaxed));
         let (sender, deals) = mpsc::channel(DEALS);
         loop {

@@ -5,6 +5,7 @@ use crate::delivery::frame::Frame;
 use crate::delivery::pool::claims::Lane;
 use crate::delivery::pool::desk::{Desk, Origin, SeatId, Taken};
 use crate::delivery::pool::gathered::{self, Failing, Gathered, Waiting};
+use crate::delivery::pool::sieve::Sieve;
 use crate::delivery::pool::{Going, Message, PoolKey, Pools, Sitting};
 use crate::delivery::source::Turn;
 use crate::delivery::{Deliveries, session_expired};
@@ -94,6 +95,8 @@ pub(super) struct PoolTask {
     pub ready: VecDeque<Key>,
     /// When retries that this pool wrote fall due.
     pub due: BTreeSet<u64>,
+    /// What the group's filter lets through.
+    pub sieve: Sieve,
     pub gathered: Gathered,
     /// Who waits for the write that is under way.
     asked: Vec<Waiting>,
@@ -132,6 +135,7 @@ impl PoolTask {
             retries: HashMap::new(),
             ready: VecDeque::new(),
             due: BTreeSet::new(),
+            sieve: Sieve::default(),
             gathered: Gathered::default(),
             asked: Vec::new(),
             writing: false,
@@ -373,7 +377,7 @@ impl PoolTask {
             Turn::Going | Turn::Gone | Turn::Cut { .. } => {}
             Turn::Truncated { floor } => {
                 for (key, gone) in lane.cut_below(floor) {
-                    self.gathered.gone(key, &gone);
+                    self.gathered.done(key, &gone);
                 }
                 for member in self.members.values() {
                     let told = Frame::Truncated { partition, from, to: floor, resumed: true };

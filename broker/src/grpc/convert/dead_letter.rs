@@ -64,7 +64,7 @@ pub fn page(group: &GroupName, (letters, next_page_token): (Vec<DeadLetter>, Str
 
 pub fn dead_letter(group: &GroupName, letter: DeadLetter, payloads: PayloadView) -> v1::DeadLetterEvent {
     let fence = Fence { log_epoch: LogEpoch::of(letter.event.base_offset).0, lease_epoch: 0 };
-    let delivery = Delivery { partition: letter.partition, fence, batch: letter.event, events: 0..1 };
+    let delivery = Delivery { partition: letter.partition, fence, batch: letter.event, events: 0..1, picked: None };
     v1::DeadLetterEvent {
         dead_letter_id: letter.id.to_string(),
         group: group.as_str().to_owned(),

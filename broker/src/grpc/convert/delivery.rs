@@ -8,6 +8,7 @@ use crate::domain::{Error, Result};
 use crate::grpc::convert::event::view;
 use crate::grpc::convert::time::timestamp;
 use crate::grpc::status::to_error_status;
+use bytes::{Bytes, BytesMut};
 use eventflow_proto::v1::{self, PayloadView, read_response, subscribe_response::Frame as Wire};
 use eventflow_proto::{EncodedBatch, EventBatch};
 use prost::Message;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 /// A batch as readers get it: the part that all share is encoded already.
 pub fn batch(delivery: &Delivery, payloads: PayloadView) -> EncodedBatch {
-    let encoded = delivery.batch.encoded.slice(delivery.events.clone());
+    let encoded = encoded(delivery);
     let head = EventBatch {
         partition: delivery.partition,
         log_epoch: delivery.fence.log_epoch.unsigned_abs(),
@@ -24,9 +25,9 @@ pub fn batch(delivery: &Delivery, payloads: PayloadView) -> EncodedBatch {
         base_offset: delivery.base_offset(),
         next_offset: delivery.next_offset(),
         events: Vec::new(),
-        offset_deltas: Vec::new(),
+        offset_deltas: offset_deltas(delivery),
         append_time: Some(timestamp(delivery.batch.appended_at_us)),
-        publishers: delivery.batch.publishers.among(&delivery.events).map(publisher_run).collect(),
+        publishers: publishers(delivery),
     };
     if payloads != PayloadView::Text {
         return EncodedBatch { head, encoded };
@@ -34,6 +35,40 @@ pub fn batch(delivery: &Delivery, payloads: PayloadView) -> EncodedBatch {
     // What we encoded ourselves decodes.
     let events = EventBatch::decode(encoded).map(|batch| batch.events).unwrap_or_default();
     EventBatch { events: events.into_iter().map(|event| view(event, payloads)).collect(), ..head }.into()
+}
+
+/// The encoded events: a shared slice, unless some between them are left out.
+fn encoded(delivery: &Delivery) -> Bytes {
+    let encoded = &delivery.batch.encoded;
+    match delivery.ranges().as_slice() {
+        [range] => encoded.slice(range.clone()),
+        ranges => {
+            let mut bytes = BytesMut::with_capacity(delivery.bytes());
+            ranges.iter().for_each(|range| bytes.extend_from_slice(&encoded.slice(range.clone())));
+            bytes.freeze()
+        }
+    }
+}
+
+/// Empty when the events are contiguous.
+fn offset_deltas(delivery: &Delivery) -> Vec<u32> {
+    match &delivery.picked {
+        Some(picked) if delivery.ranges().len() > 1 => picked.iter().map(|index| index - picked[0]).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn publishers(delivery: &Delivery) -> Vec<v1::PublisherRun> {
+    let mut runs: Vec<v1::PublisherRun> = Vec::new();
+    for range in delivery.ranges() {
+        for (publisher, events) in delivery.batch.publishers.among(&range) {
+            match runs.last_mut() {
+                Some(last) if *last.publisher == **publisher => last.event_count += events,
+                _ => runs.push(publisher_run((publisher, events))),
+            }
+        }
+    }
+    runs
 }
 
 /// The events of a delivery, one by one, with their positions.

@@ -1,6 +1,7 @@
 //! Consumer groups.
 
 use crate::catalogue::{Moved, Page, Seek};
+use crate::domain::filter::Filter;
 use crate::domain::group::{ConsumerGroup, DeliveryMode, OnTruncated};
 use crate::domain::group_settings::{self as settings, GroupChange, NewGroup, Start};
 use crate::domain::ids::{GroupId, GroupName, StreamName};
@@ -14,8 +15,8 @@ use crate::grpc::convert::position::position;
 use crate::grpc::convert::time::{duration, duration_us, timestamp};
 use eventflow_proto::v1;
 
-const UPDATABLE: [&str; 7] =
-    ["description", "on_truncated", "drain_timeout", "labels", "ack_timeout", "retry_policy", "on_failure"];
+const UPDATABLE: [&str; 8] =
+    ["description", "on_truncated", "drain_timeout", "filter", "labels", "ack_timeout", "retry_policy", "on_failure"];
 
 /// The group to be made.
 pub fn new_group(request: v1::CreateConsumerGroupRequest) -> Result<NewGroup> {
@@ -41,6 +42,7 @@ pub fn new_group(request: v1::CreateConsumerGroupRequest) -> Result<NewGroup> {
         on_failure: on_failure(&wire)?,
         on_truncated: on_truncated(&wire)?,
         drain_ms: drain_ms(&wire)?,
+        filter: Filter::parse("group.filter", &wire.filter)?,
         description: wire.description,
         labels: wire.labels,
         start,
@@ -70,6 +72,7 @@ pub fn group_change(request: &v1::UpdateConsumerGroupRequest) -> Result<(GroupNa
                 change.description = Some(wire.description.clone());
             }
             "on_truncated" => change.on_truncated = Some(on_truncated(wire)?),
+            "filter" => change.filter = Some(Filter::parse("group.filter", &wire.filter)?),
             "drain_timeout" => change.drain_ms = Some(drain_ms(wire)?),
             "ack_timeout" => change.ack_timeout_ms = Some(ack_timeout_ms(wire)?),
             "retry_policy" => change.retry = Some(retry(wire)?),
@@ -182,6 +185,8 @@ impl From<&ConsumerGroup> for v1::ConsumerGroup {
                 (_, OnFailure::Skip) => v1::OnFailure::Skip.into(),
                 (_, OnFailure::DeadLetter) => v1::OnFailure::DeadLetter.into(),
             },
+            filter: group.filter.as_ref().map(|filter| filter.as_str().to_owned()).unwrap_or_default(),
+            filter_version: group.filter_version,
         }
     }
 }

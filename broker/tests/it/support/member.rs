@@ -212,9 +212,13 @@ pub struct Event {
 
 impl Event {
     fn of_batch(batch: &EventBatch) -> Vec<Self> {
-        let events = (batch.base_offset..).zip(&batch.events).map(|(offset, event)| Self {
+        let offset = |index: usize| match batch.offset_deltas.get(index) {
+            Some(delta) => batch.base_offset + i64::from(*delta),
+            None => batch.base_offset + index as i64,
+        };
+        let events = batch.events.iter().enumerate().map(|(index, event)| Self {
             partition: batch.partition,
-            offset,
+            offset: offset(index),
             log_epoch: batch.log_epoch,
             lease_epoch: batch.lease_epoch,
             text: text(event),

@@ -10,6 +10,9 @@ set description = coalesce($3, description),
     retry_max_ms = coalesce($10, retry_max_ms),
     max_attempts = coalesce($11, max_attempts),
     on_failure = coalesce($12, on_failure),
+    filter = coalesce($13, filter),
+    -- The same filter again is no change.
+    filter_version = filter_version + ($13 is not null and $13 <> filter)::integer,
     updated_at = clock_timestamp()
 where organization_id = $1 and name = $2
 returning group_id

@@ -1,0 +1,1 @@
+select eventflow.refilter_v1($1, $2)

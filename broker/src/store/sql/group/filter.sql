@@ -1,0 +1,1 @@
+select eventflow.group_filter_v1($1)
