@@ -143,11 +143,12 @@ pub(super) fn lost(settlement: &Settlement, lost: &Lost) -> HashSet<Which> {
 }
 
 impl Waiting {
-    /// Answers: what was lost was fenced, the rest is durable.
-    pub fn answer(mut self, lost: &HashSet<Which>) {
+    /// Answers: what was lost was fenced, or, after a write whose first answer was lost, nobody knows; the rest is durable.
+    pub fn answer(mut self, lost: &HashSet<Which>, repeated: bool) {
         if !lost.is_empty() {
+            let why = if repeated { unknown_after_repeat } else { member_fenced };
             let fenced = self.parts.iter().filter(|(which, ..)| lost.contains(which));
-            let failures = fenced.flat_map(|(_, partition, offsets)| failures(*partition, offsets, member_fenced));
+            let failures = fenced.flat_map(|(_, partition, offsets)| failures(*partition, offsets, why));
             self.failures.extend(failures.collect::<Vec<_>>());
         }
         // A Commit stream that has gone does not need its answer.
@@ -166,6 +167,12 @@ impl Waiting {
         self.failures.extend(parts.collect::<Vec<_>>());
         let _ = self.reply.send(self.failures);
     }
+}
+
+fn unknown_after_repeat(partition: u32) -> Error {
+    let message = "the database's answer was lost, and the event has left this session; it may have been written, and otherwise the \
+                   event comes again";
+    Error::new(Reason::OutcomeUnknown, message).applied(Applied::Unknown).fact("partition", partition)
 }
 
 fn failures(partition: u32, offsets: &Ranges, error: impl Fn(u32) -> Error) -> impl Iterator<Item = OutcomeFailure> {

@@ -48,6 +48,13 @@ pub(super) struct Member {
     pub holds: BTreeMap<u32, PartitionId>,
 }
 
+/// What a write found to be held no more. One that was repeated does not tell whether that was written by the attempt whose answer
+/// was lost, or whether somebody else has it.
+pub(super) struct Written {
+    lost: Lost,
+    repeated: bool,
+}
+
 /// Something that was started beside the loop has finished.
 pub(super) enum Done {
     Claimed {
@@ -64,7 +71,7 @@ pub(super) enum Done {
     },
     Wrote {
         settlement: Settlement,
-        lost: Lost,
+        written: Written,
     },
     Held {
         known: (HashSet<Key>, HashSet<Key>),
@@ -302,8 +309,8 @@ impl PoolTask {
         (settlement, self.asked) = self.gathered.take();
         let (store, holder) = (self.parts.store.clone(), self.holder);
         self.work.push(Box::pin(async move {
-            let lost = write(&store, &holder, &settlement).await;
-            Done::Wrote { settlement, lost }
+            let written = write(&store, &holder, &settlement).await;
+            Done::Wrote { settlement, written }
         }));
     }
 
@@ -312,16 +319,16 @@ impl PoolTask {
             Done::Claimed { asked, claims } => self.claimed(asked, claims),
             Done::Read { partition, from, page } => self.turn_page(partition, from, page),
             Done::Took { retries } => self.took(retries),
-            Done::Wrote { settlement, lost } => self.wrote(&settlement, &lost),
+            Done::Wrote { settlement, written } => self.wrote(&settlement, &written),
             Done::Held { known, held } => self.compare(&known, held),
             Done::Nothing => {}
         }
     }
 
-    fn wrote(&mut self, settlement: &Settlement, lost: &Lost) {
+    fn wrote(&mut self, settlement: &Settlement, written: &Written) {
         self.writing = false;
         self.wrote_ms = now_ms();
-        let lost = gathered::lost(settlement, lost);
+        let lost = gathered::lost(settlement, &written.lost);
         for (key, done) in &settlement.done {
             let Some(lane) = self.indexes.get(&key.partition).and_then(|index| self.lanes.get_mut(index)) else {
                 continue;
@@ -338,13 +345,19 @@ impl PoolTask {
         for key in retries.chain(settlement.acked.iter().copied()) {
             self.retries.remove(&key);
         }
-        std::mem::take(&mut self.asked).into_iter().for_each(|waiting| waiting.answer(&lost));
+        std::mem::take(&mut self.asked).into_iter().for_each(|waiting| waiting.answer(&lost, written.repeated));
     }
 
     fn tick(&mut self) {
         let now = now_ms();
         let lost: Vec<SeatId> =
             self.members.iter().filter(|(_, member)| member.deals.is_closed()).map(|(seat, _)| *seat).collect();
+        // Who left in order has said so before its seat closed: that counts, although it is read only now.
+        while !lost.is_empty()
+            && let Ok(message) = self.inbox.try_recv()
+        {
+            self.take(message);
+        }
         lost.into_iter().for_each(|seat| self.leave(seat, Going::Lost));
         if self.desk.has_flights() {
             for (member, taken) in self.desk.expire(now) {
@@ -421,14 +434,13 @@ fn failing(verdict: &Verdict, member: &Arc<str>) -> Option<Failing> {
     }
 }
 
-/// Writes until it is known. A call that may have been applied before says nothing about what it finds gone.
-async fn write(store: &Store, holder: &Holder, settlement: &Settlement) -> Lost {
+/// Writes until it is known.
+async fn write(store: &Store, holder: &Holder, settlement: &Settlement) -> Written {
     let mut repeated = false;
     loop {
         let written = async { outcomes::settle(&store.conn().await?, holder, settlement).await };
         match written.await {
-            Ok(_) if repeated => return Lost::default(),
-            Ok(lost) => return lost,
+            Ok(lost) => return Written { lost, repeated },
             Err(error) => {
                 repeated |= error.reason() == Reason::OutcomeUnknown;
                 tracing::warn!(?error, "outcomes could not be written; trying again");
