@@ -1,5 +1,7 @@
-//! The white box: the log, its bounds and every group's progress as the database holds them, read past all brokers; before
-//! that, the same log once more through a broker.
+//! The white box: the log, its bounds, every group's progress and what failed in it, as the database holds them, read past all
+//! brokers; before that, the same log once more through a broker.
+
+mod outcomes;
 
 use std::collections::HashMap;
 
@@ -9,7 +11,7 @@ use tokio_postgres::Client;
 
 use crate::Result;
 use crate::ground::{BROKERS, ORGANIZATIONS};
-use crate::history::{Bounds, Flushed, Key, Progress, Record, Row};
+use crate::history::{Bounds, Flushed, Group, Key, Progress, Record, Row};
 use crate::load::{FlushSample, World, range};
 
 /// Partition ids and what a run calls them.
@@ -96,21 +98,21 @@ pub async fn log(world: &World) -> Result<()> {
                join eventflow.consumer_group g using (group_id) \
                join eventflow.organization org on org.organization_id = g.organization_id";
     for row in client.query(sql, &[]).await? {
-        let (name, organization): (String, String) = (row.get(0), row.get(1));
-        let (Some(k), owner) = (keys.get(&row.get(2)), ORGANIZATIONS.iter().position(|known| *known == organization))
-        else {
-            continue;
-        };
-        let group = world.setup.groups.iter().position(|group| {
-            let of = world.setup.streams[usize::from(group.stream)].organization;
-            group.name == name && Some(usize::from(of)) == owner
-        });
-        if let Some(g) = group {
-            let progress = Progress { g: g as u16, k: *k, off: row.get(3), epoch: row.get::<_, i64>(4) as u64 };
+        if let (Some(k), Some(g)) = (keys.get(&row.get(2)), group(world, row.get(0), row.get(1))) {
+            let progress = Progress { g, k: *k, off: row.get(3), epoch: row.get::<_, i64>(4) as u64 };
             world.recorder.write(&Record::Progress(progress));
         }
     }
-    Ok(())
+    outcomes::dump(world, &client, &keys).await
+}
+
+/// What a run calls a group, by its name and its organization's.
+fn group(world: &World, name: &str, organization: &str) -> Option<u16> {
+    let owner = ORGANIZATIONS.iter().position(|known| *known == organization)?;
+    let is_it = |group: &Group| {
+        usize::from(world.setup.streams[usize::from(group.stream)].organization) == owner && group.name == name
+    };
+    Some(world.setup.groups.iter().position(is_it)? as u16)
 }
 
 /// Rows of one partition, some at a time.

@@ -143,6 +143,26 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["S17", "S8a", "S9"],
     },
     Mutant {
+        name: "M9",
+        bug: "a move to the dead letters that is made again makes another one",
+        changes: &[
+            ("settle_v1", "where not c.done @> x.event_offset", "where true"),
+            ("settle_v1", " and not c.done @> f.event_offset", ""),
+            (
+                "bury",
+                "    on conflict on constraint dead_letter_event_once do update\n    \
+                 set attempts = excluded.attempts, reason = excluded.reason, error_class = excluded.error_class, \
+                 history = excluded.history,\n        dead_at = clock_timestamp()\n",
+                "",
+            ),
+        ],
+        statements: "alter table eventflow.dead_letter_event drop constraint dead_letter_event_once",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::CutOutcome],
+        caught_by: &["S14"],
+    },
+    Mutant {
         name: "M10",
         bug: "brokers hear of new events by hints only, and hints get lost",
         changes: &[],
@@ -151,6 +171,25 @@ pub const MUTANTS: &[Mutant] = &[
         settings: &[("delivery.poll_interval_ms", "60000"), ("delivery.hints", "false")],
         faults: &[Kind::SuppressedHints],
         caught_by: &["L1", "L2"],
+    },
+    Mutant {
+        name: "M8",
+        bug: "what is done of a claim and the retries of what failed are written in two transactions",
+        changes: &[
+            (
+                "settle_v1",
+                "        join group_claim c on c.group_id = p_group and c.organization_id = p_organization and c.partition_id = x.partition_id",
+                "        left join group_claim c on c.group_id = p_group and c.organization_id = p_organization \
+                 and c.partition_id = x.partition_id",
+            ),
+            ("settle_v1", "where not c.done @> x.event_offset", "where x.from_offset is not null"),
+            ("settle_v1", "else c.group_id is not null end", "else true end"),
+        ],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: &[Kind::KillBroker, Kind::KillAllBrokers],
+        caught_by: &["S9"],
     },
     Mutant {
         name: "M13",

@@ -26,7 +26,7 @@ pub fn report(report: &Report) {
     let totals = &report.totals;
     show(&format!(
         "seed {}: {:?}; {} acknowledged, {} refused, {} unknown, {} resolved; {} delivered, {} again; {} commits, {} fenced; \
-         lag at most {} ms in calm; {} flushes compared",
+         lag at most {} ms in calm; {} flushes compared; {} failed, {} tried again, {} dead letters; keys: {} repeated, {} refused",
         report.setup.seed,
         report.verdict(),
         totals.acknowledged,
@@ -38,7 +38,12 @@ pub fn report(report: &Report) {
         totals.commits,
         totals.fenced,
         totals.lag_ms,
-        totals.flushes
+        totals.flushes,
+        totals.nacks,
+        totals.retried,
+        totals.dead_letters,
+        totals.keys_repeated,
+        totals.keys_refused
     ));
     let faults: Vec<String> = totals.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     show(&format!("  {} faults: {}", totals.fault_count(), faults.join(", ")));

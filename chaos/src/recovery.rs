@@ -160,13 +160,25 @@ mod tests {
     }
 
     fn deliver(s: u32, t: Micros) -> Record {
-        Record::Deliver(Deliver { g: 0, s, k: K, t, epoch: 1, off: 0, runs: vec![], next: 0, bad: vec![] })
+        Record::Deliver(Deliver { g: 0, s, k: K, t, epoch: 1, off: 0, runs: vec![], next: 0, bad: vec![], dealt: None })
     }
 
     fn publish(t0: Micros, t1: Micros) -> Record {
         let (run, outcome, reason) = (Run(1, 0, 1), Outcome::Ok, String::new());
         let (at, duplicate, repeat, attempts) = (vec![], false, false, 1);
-        Record::Publish(Publish { run, k: K, t0, t1, outcome, at, duplicate, repeat, attempts, reason })
+        Record::Publish(Publish {
+            run,
+            k: K,
+            t0,
+            t1,
+            outcome,
+            at,
+            duplicate,
+            repeat,
+            attempts,
+            reason,
+            key: String::new(),
+        })
     }
 
     fn measured(records: &[Record]) -> Figures {

@@ -145,6 +145,7 @@ fn setup(order: &Order, plan: &Plan) -> Setup {
         loss_allowed: plan.has(Kind::FailoverBehind),
         faults_wanted: !plan.enabled.is_empty(),
         fencing_wanted: plan.has(Kind::PausePastLease) && order.seconds >= 15,
+        outcomes_wanted: true,
         drain_bound: DRAIN.as_micros() as u64,
         call_bound: CALL.as_micros() as u64,
     }
@@ -295,6 +296,8 @@ fn time(record: &Record) -> Option<u64> {
         Record::Foreign(foreign) => Some(foreign.t1),
         Record::Flushed(flushed) => Some(flushed.t),
         Record::Publish(publish) if publish.repeat && publish.outcome == Outcome::Ok => Some(publish.t1),
+        Record::Settle(settle) => Some(settle.t1),
+        Record::Use(used) => Some(used.t1),
         _ => None,
     }
 }

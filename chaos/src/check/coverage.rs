@@ -74,12 +74,15 @@ impl Covered<'_> {
         let Some(partition) = self.log.partitions.get(&deliver.k) else { return };
         let got = self.got.entry((deliver.g, deliver.k)).or_insert_with(|| vec![false; partition.len()]);
         let values = deliver.runs.iter().flat_map(|run| run.values());
+        // That it comes again is as it should be.
+        let is_retry = deliver.dealt.as_ref().is_some_and(|dealt| dealt.attempt > 1);
         for (off, (producer, number)) in (deliver.off..).zip(values) {
             if partition.at(off).is_none() {
                 continue;
             }
-            if std::mem::replace(&mut got[partition.dense(off)], true) {
-                totals.redelivered += 1;
+            let known = std::mem::replace(&mut got[partition.dense(off)], true);
+            if known || is_retry {
+                totals.redelivered += u64::from(!is_retry);
                 continue;
             }
             let Some((_, event)) = self.sent.event(Packed::new(producer, number)) else { continue };

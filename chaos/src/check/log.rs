@@ -227,7 +227,10 @@ pub fn order(log: &Log, sent: &Sent, findings: &mut Findings) {
     for (k, partition) in &log.partitions {
         let mut newest: HashMap<u32, (u64, i64)> = HashMap::new();
         for (off, value) in partition.iter().filter(|(_, value)| value.is_readable()) {
-            let promised = sent.senders.get(&value.producer()).is_some_and(|sender| sender.kind != ProducerKind::Once);
+            let promised = sent
+                .senders
+                .get(&value.producer())
+                .is_some_and(|sender| matches!(sender.kind, ProducerKind::Sdk | ProducerKind::Sequenced));
             if !promised {
                 continue;
             }

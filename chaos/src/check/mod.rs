@@ -8,8 +8,10 @@ mod coverage;
 mod findings;
 mod groups;
 mod invariants;
+mod keys;
 mod liveness;
 mod log;
+mod outcomes;
 mod progress;
 mod seen;
 mod sent;
@@ -76,6 +78,9 @@ pub fn check(records: &[Record]) -> Report {
     seen::readers(records, &log, &mut findings);
     groups::check(records, &setup, &sent, &log, &mut findings);
     coverage::check(records, &setup, &sent, &log, &mut totals, &mut findings);
+    outcomes::check(records, &setup, &log, &mut findings);
+    keys::idempotency(records, &setup, &log, &mut findings);
+    keys::credentials(records, &setup, &mut findings);
     liveness::check(records, &setup, &mut findings);
     let void = vacuity::check(&setup, records, &totals);
     Report { setup, findings, totals, void }

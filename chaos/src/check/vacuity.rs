@@ -35,6 +35,14 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
             totals.faults.contains_key("disk full") && !has(was_refused_for_room),
             "the disk was full, and nobody was refused for it".to_owned(),
         ),
+        (setup.outcomes_wanted && totals.nacks == 0, "no event failed in a shared group".to_owned()),
+        (setup.outcomes_wanted && totals.retried == 0, "no event was tried again".to_owned()),
+        (setup.outcomes_wanted && totals.dead_letters == 0, "no event was given up".to_owned()),
+        (
+            setup.outcomes_wanted && totals.keys_repeated == 0 && !setup.loss_allowed,
+            "no idempotency key was repeated".to_owned(),
+        ),
+        (setup.outcomes_wanted && totals.keys_refused == 0, "no revoked key was refused".to_owned()),
         (has(forgot_nothing), "power was cut, and not one write was forgotten".to_owned()),
         (
             !has(|record| matches!(record, Record::Range(range) if range.outcome == Outcome::Ok)),

@@ -5,12 +5,14 @@
 //! consecutive numbers: `[producer, first number, count]`.
 
 mod file;
+mod outcomes;
 mod recorder;
 mod value;
 
 use serde::{Deserialize, Serialize};
 
 pub use file::{read, read_lines, write_all};
+pub use outcomes::{Claim, Dealt, FailedAttempt, Left, Revoke, Said, Seat, Settle, Use, token};
 pub use recorder::Recorder;
 pub use value::{Corrupt, HEAD_BYTES, Value, payload, verify};
 
@@ -81,6 +83,12 @@ pub enum Record {
     Row(Row),
     Bounds(Bounds),
     Progress(Progress),
+    Seat(Seat),
+    Settle(Settle),
+    Left(Left),
+    Claim(Claim),
+    Revoke(Revoke),
+    Use(Use),
 }
 
 /// What a run was set up to do. Always the first record.
@@ -99,6 +107,9 @@ pub struct Setup {
     pub faults_wanted: bool,
     /// A broker was to be paused past its lease, so somebody must have been fenced.
     pub fencing_wanted: bool,
+    /// There are members of shared groups, idempotency keys and keys that are revoked; histories of earlier runs have none.
+    #[serde(default)]
+    pub outcomes_wanted: bool,
     /// Microseconds within which everything acknowledged must be delivered after healing.
     pub drain_bound: Micros,
     /// Microseconds within which a call must be answered when nothing is broken.
@@ -127,6 +138,9 @@ pub struct Group {
     pub name: String,
     /// Its members speak raw gRPC, so that leases and commits are seen.
     pub seen: bool,
+    /// Failed attempts after which an event is a dead letter, when the group is shared; its members settle each event by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<u32>,
 }
 
 /// How a producer publishes, and so what is promised to it.
@@ -139,6 +153,8 @@ pub enum ProducerKind {
     Sequenced,
     /// Raw, without numbers, each request sent once: at most one copy, each request whole.
     Once,
+    /// Raw, without numbers, with an idempotency key an event, repeated until decided: one event of a key.
+    Keyed,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -200,6 +216,9 @@ pub struct Publish {
     pub attempts: u32,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Idempotency key, of publishes of one event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
 }
 
 /// A session holds a partition from here on: assigned, or moved while it held it.
@@ -239,6 +258,9 @@ pub struct Deliver {
     /// Payloads that are not what their producer wrote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad: Vec<Bad>,
+    /// In a shared group: which attempt this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dealt: Option<Dealt>,
 }
 
 /// A payload that does not verify: its offset and what is wrong.

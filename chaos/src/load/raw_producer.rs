@@ -20,7 +20,7 @@ use crate::history::{Key, Micros, Outcome, ProducerKind, Publish, Record, Run, p
 /// How long one attempt may take before its outcome counts as unknown.
 const ATTEMPT: Duration = Duration::from_secs(4);
 /// How long a request is repeated before its producer gives up and goes on under another id.
-const DECIDE: Duration = Duration::from_secs(60);
+pub(super) const DECIDE: Duration = Duration::from_secs(60);
 
 /// Refusals that a producer which keeps to the protocol never gets.
 const UNEXPLAINED: [&str; 6] =
@@ -174,11 +174,13 @@ impl Raw {
             repeat,
             attempts,
             reason: answer.reason.clone(),
+            key: String::new(),
         }));
     }
 }
 
-async fn attempt(mut door: Door, request: v1::PublishRequest) -> Answer {
+/// One attempt at one broker.
+pub(super) async fn attempt(mut door: Door, request: v1::PublishRequest) -> Answer {
     match timeout(ATTEMPT, door.publisher.publish(request)).await {
         Ok(answer) => Answer::of(answer.map(tonic::Response::into_inner)),
         Err(_) => Answer::timed_out(),

@@ -134,7 +134,7 @@ pub async fn fetches(world: Arc<World>, role: u64) -> Result<()> {
     Ok(())
 }
 
-/// Events that a group has not done yet; none when nobody answers.
+/// Events that a group has not done yet, failed ones on their way to another attempt among them; none when nobody answers.
 pub async fn fetch(world: &World, g: u16, zone: usize, broker: usize) -> Option<i64> {
     let group = &world.setup.groups[usize::from(g)];
     let mut door = world.door(zone, broker, group.stream).ok()?;
@@ -146,7 +146,7 @@ pub async fn fetch(world: &World, g: u16, zone: usize, broker: usize) -> Option<
         let k = Key(group.stream, partition.partition as u16);
         world.recorder.write(&Record::Fetch(Fetch { g, k, t0, t1, off: partition.next_offset }));
     }
-    Some(lag.lag_events)
+    Some(lag.lag_events + lag.retry_events)
 }
 
 /// The second organization asks for objects of the first: a stream and a group that it has no namesakes of.

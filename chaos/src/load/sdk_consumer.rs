@@ -70,5 +70,16 @@ fn note(world: &World, g: u16, s: u32, batch: Batch) {
             world.surprise("an SDK consumer", format!("a batch of {k:?} jumps from {expected} to {}", record.offset()));
         }
     }
-    world.recorder.write(&Record::Deliver(Deliver { g, s, k, t: world.now(), epoch: 0, off, runs, next, bad }));
+    world.recorder.write(&Record::Deliver(Deliver {
+        g,
+        s,
+        k,
+        t: world.now(),
+        epoch: 0,
+        off,
+        runs,
+        next,
+        bad,
+        dealt: None,
+    }));
 }

@@ -131,6 +131,7 @@ async fn settle(world: &World, burst: Burst) {
                 repeat: false,
                 attempts: 1,
                 reason,
+                key: String::new(),
             }),
         }
     }

@@ -92,31 +92,13 @@ impl Session {
         seed: u64,
         is_guest: bool,
     ) -> Option<Session> {
-        let group = &world.setup.groups[usize::from(g)];
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut door = world.door(zone, broker, group.stream).ok()?;
-        let request = v1::SubscribeRequest {
-            group: group.name.clone(),
-            member_name: name.to_owned(),
-            window_events: window(&mut rng, is_guest),
-            ..Default::default()
-        };
-        let joining = async {
-            let mut frames = door.consumer.subscribe(request).await.ok()?.into_inner();
-            let Some(Frame::Session(session)) = frames.message().await.ok()??.frame else { return None };
-            let (ask, asked) = mpsc::channel(256);
-            let session_id = session.session_id.clone();
-            let attach = v1::CommitRequest { frame_id: 0, frame: Some(Ask::Attach(v1::CommitAttach { session_id })) };
-            ask.send(attach).await.ok()?;
-            let answers = door.consumer.commit(ReceiverStream::new(asked)).await.ok()?.into_inner();
-            Some((frames, ask, answers))
-        };
-        let (frames, ask, answers) = timeout(JOIN, joining).await.ok()??;
+        let Streams { frames, ask, answers } = open(world, g, name, zone, broker, window(&mut rng, is_guest)).await?;
         world.members[broker % crate::ground::BROKERS].fetch_add(1, Ordering::Relaxed);
         Some(Session {
             world: Arc::clone(world),
             g,
-            stream: group.stream,
+            stream: world.setup.groups[usize::from(g)].stream,
             s: world.session(),
             broker: (broker % crate::ground::BROKERS) as u8,
             rng,
@@ -286,6 +268,7 @@ impl Session {
             runs,
             next: batch.next_offset,
             bad,
+            dealt: None,
         }));
     }
 
@@ -423,6 +406,39 @@ impl Session {
             reason: reason.to_owned(),
         }));
     }
+}
+
+/// The two streams of a session that has begun.
+pub(super) struct Streams {
+    pub frames: Streaming<v1::SubscribeResponse>,
+    pub ask: mpsc::Sender<v1::CommitRequest>,
+    pub answers: Streaming<v1::CommitResponse>,
+}
+
+/// Opens both streams of a member; none when that fails, for whatever reason.
+pub(super) async fn open(
+    world: &World,
+    g: u16,
+    name: &str,
+    zone: usize,
+    broker: usize,
+    window_events: u32,
+) -> Option<Streams> {
+    let group = &world.setup.groups[usize::from(g)];
+    let mut door = world.door(zone, broker, group.stream).ok()?;
+    let (group, member_name) = (group.name.clone(), name.to_owned());
+    let request = v1::SubscribeRequest { group, member_name, window_events, ..Default::default() };
+    let joining = async {
+        let mut frames = door.consumer.subscribe(request).await.ok()?.into_inner();
+        let Some(Frame::Session(session)) = frames.message().await.ok()??.frame else { return None };
+        let (ask, asked) = mpsc::channel(256);
+        let session_id = session.session_id.clone();
+        let attach = v1::CommitRequest { frame_id: 0, frame: Some(Ask::Attach(v1::CommitAttach { session_id })) };
+        ask.send(attach).await.ok()?;
+        let answers = door.consumer.commit(ReceiverStream::new(asked)).await.ok()?.into_inner();
+        Some(Streams { frames, ask, answers })
+    };
+    timeout(JOIN, joining).await.ok()?
 }
 
 impl Drop for Session {

@@ -115,6 +115,11 @@ impl World {
         Door::to(self.ground.door(zone, broker % BROKERS), self.key_of(stream))
     }
 
+    /// The same with another key.
+    pub fn door_with(&self, zone: usize, broker: usize, key: &str) -> Result<Door> {
+        Door::to(self.ground.door(zone, broker % BROKERS), key)
+    }
+
     /// An SDK client in the name of a stream's owner.
     pub fn client(&self, zone: usize, stream: u16) -> Result<Client> {
         let options =

@@ -15,7 +15,7 @@ use crate::load::{World, pick};
 const RULE: Duration = Duration::from_secs(5);
 
 pub async fn inject(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> String {
-    if matches!(kind, Kind::CutAppend | Kind::CutCommit) {
+    if matches!(kind, Kind::CutAppend | Kind::CutCommit | Kind::CutOutcome) {
         return at_message(world, kind, rng).await;
     }
     let ground = &world.ground;
@@ -90,7 +90,7 @@ fn opposite(direction: Direction) -> Direction {
     }
 }
 
-/// Cuts, resets or delays at a step of an append or a commit: the outcomes that nobody knows.
+/// Cuts, resets or delays at a step of an append, of a commit, or of the outcomes of single events: what nobody knows then.
 async fn at_message(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> String {
     let index = rng.random_range(0..world.ground.places.len());
     let messages = &world.ground.places[index].messages;
@@ -98,7 +98,11 @@ async fn at_message(world: &Arc<World>, kind: Kind, rng: &mut StdRng) -> String 
         pick(rng, &[(1, Step::BeforeForward), (1, Step::BeforeSync), (1, Step::AfterForward), (3, Step::BeforeReply)]);
     let held = Duration::from_millis(rng.random_range(50..1_500));
     let action = pick(rng, &[(2, Action::Cut), (2, Action::Reset), (1, Action::Delay(held))]);
-    let call = if kind == Kind::CutAppend { "append_v1" } else { "commit_v1" };
+    let call = match kind {
+        Kind::CutAppend => "append_v1",
+        Kind::CutCommit => "commit_v1",
+        _ => "settle_v1",
+    };
     let matching = Match::sql_contains(call).nth(rng.random_range(1..20));
     let rule = messages.on(matching, step, action);
     let hit = timeout(RULE, async {

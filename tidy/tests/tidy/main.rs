@@ -6,6 +6,7 @@
 //! * [`words`]: left-overs, words of other products, promises that are too large, sleeps in tests.
 //! * [`sql`]: SQL stands in the broker's `store` and in `migrations`.
 //! * [`machine_paths`]: no path of somebody's machine.
+//! * [`seeded`]: the bugs that the chaos proof seeds into the broker still apply.
 //!
 //! A rule is a function from files to findings, and every finding says the fix. Rules are shown
 //! able to fail by tests beside them, on files made of strings.
@@ -14,6 +15,7 @@ mod machine_paths;
 mod mask;
 mod reasons;
 mod rooms;
+mod seeded;
 mod sizes;
 mod sources;
 mod sql;
@@ -26,6 +28,12 @@ fn no_findings(rule: fn(&SourceFile) -> Vec<Finding>) {
     assert!(files.len() > 20, "only {} files found: the walk is broken", files.len());
     let findings: Vec<String> = files.iter().flat_map(rule).map(|finding| finding.to_string()).collect();
     assert!(findings.is_empty(), "{} findings:\n\n{}\n", findings.len(), findings.join("\n"));
+}
+
+#[test]
+fn the_seeded_bugs_of_the_chaos_proof_still_apply() {
+    let applies = seeded::check(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    assert!(applies.is_ok(), "{}", applies.unwrap_err());
 }
 
 #[test]

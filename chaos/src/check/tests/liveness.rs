@@ -58,6 +58,7 @@ fn a_log_epoch_is_a_jump_and_no_hole() {
             runs: vec![Run(2, BY_SDK, 10)],
             next: base + 10,
             bad: vec![],
+            dealt: None,
         };
         records.insert(place, Record::Deliver(late));
         records.push(Record::Row(Row {
@@ -122,7 +123,18 @@ fn a_million_events_are_checked_quickly_and_exactly() {
     let whole = vec![Run(1, 0, (requests * 100) as u32)];
     records.push(lease(1, 1, 0, 1));
     let next = requests as i64 * 100;
-    records.push(Record::Deliver(Deliver { g: 0, s: 1, k: K, t: 2, epoch: 1, off: 0, runs: whole, next, bad: vec![] }));
+    records.push(Record::Deliver(Deliver {
+        g: 0,
+        s: 1,
+        k: K,
+        t: 2,
+        epoch: 1,
+        off: 0,
+        runs: whole,
+        next,
+        bad: vec![],
+        dealt: None,
+    }));
     records.push(Record::Bounds(Bounds { k: K, floor: 0, head: next }));
     records.push(Record::Progress(Progress { g: 0, k: K, off: next, epoch: 1 }));
     let report = check(&records);

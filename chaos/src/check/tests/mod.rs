@@ -26,6 +26,7 @@ fn publish(p: u32, first: u64, count: u32, off: i64, t0: Micros) -> Publish {
         repeat: false,
         attempts: 1,
         reason: String::new(),
+        key: String::new(),
     }
 }
 
@@ -44,7 +45,7 @@ fn values(off: i64, count: u32) -> Vec<Run> {
 
 fn deliver(s: u32, epoch: u64, off: i64, count: u32, t: Micros) -> Record {
     let next = off + i64::from(count);
-    Record::Deliver(Deliver { g: 0, s, k: K, t, epoch, off, runs: values(off, count), next, bad: vec![] })
+    Record::Deliver(Deliver { g: 0, s, k: K, t, epoch, off, runs: values(off, count), next, bad: vec![], dealt: None })
 }
 
 fn commit(s: u32, epoch: u64, off: i64, t0: Micros) -> Record {
@@ -58,7 +59,7 @@ fn setup() -> Setup {
         seed: 7,
         scenario: "standard".into(),
         streams: vec![stream(0), stream(1)],
-        groups: vec![Group { stream: 0, name: "seen".into(), seen: true }],
+        groups: vec![Group { stream: 0, name: "seen".into(), seen: true, shared: None }],
         faults_wanted: true,
         drain_bound: 30_000_000,
         call_bound: 10_000_000,
@@ -181,7 +182,9 @@ macro_rules! each {
 }
 
 mod groups;
+mod keys;
 mod liveness;
+mod outcomes;
 
 #[test]
 fn a_clean_history_is_green() {
