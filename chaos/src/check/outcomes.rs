@@ -51,11 +51,13 @@ fn rank(settle: &Settle) -> Rank {
 /// Which event.
 type Id = (u16, Key, i64);
 
+/// How the sessions of a member ended, as far as they did.
+type Ends<'a> = HashMap<(u16, &'a str), Vec<Option<&'a str>>>;
+
 struct Stories<'a> {
     setup: &'a Setup,
     stories: HashMap<Id, Story<'a>>,
-    /// How the sessions of a member ended.
-    ends: HashMap<(u16, &'a str), Vec<Option<&'a str>>>,
+    ends: Ends<'a>,
 }
 
 pub fn check(records: &[Record], setup: &Setup, log: &Log, findings: &mut Findings) {
@@ -76,8 +78,8 @@ pub fn check(records: &[Record], setup: &Setup, log: &Log, findings: &mut Findin
 impl<'a> Stories<'a> {
     fn gather(records: &'a [Record], setup: &'a Setup) -> Stories<'a> {
         let mut stories: HashMap<Id, Story<'_>> = HashMap::new();
-        let (mut names, mut ends): (HashMap<u32, &str>, HashMap<(u16, &str), Vec<Option<&str>>>) = Default::default();
-        let mut reasons: HashMap<u32, &str> = HashMap::new();
+        let (mut names, mut reasons) = (HashMap::<u32, &str>::new(), HashMap::<u32, &str>::new());
+        let mut ends = Ends::new();
         for record in records {
             match record {
                 Record::Deliver(deliver) => given(deliver).for_each(|(off, given)| {
@@ -143,7 +145,7 @@ impl<'a> Stories<'a> {
             wrong(format!("a {what} does not count what session {} said of attempt {}", said.s, said.attempt));
         }
         let gave_up = |said: &&Settle| said.verdict == Said::GiveUp && said.outcome != Outcome::Fail;
-        if left.dead && left.attempts < max && !story.said.iter().any(|said| gave_up(said)) {
+        if left.dead && left.attempts < max && !story.said.iter().any(gave_up) {
             wrong(format!("a dead letter after {} of {max} attempts, and nobody gave it up", left.attempts));
         }
     }
@@ -201,8 +203,7 @@ impl<'a> Stories<'a> {
             let story = self.stories.get(&(g, k, off));
             let acked =
                 |said: &&Settle| said.verdict == Said::Ack && matches!(said.outcome, Outcome::Ok | Outcome::Info);
-            let is_resolved =
-                story.is_some_and(|story| !story.left.is_empty() || story.said.iter().any(|said| acked(said)));
+            let is_resolved = story.is_some_and(|story| !story.left.is_empty() || story.said.iter().any(acked));
             if !is_resolved {
                 findings.add("S9", || {
                     format!("{value} at {k:?} {off} is done in group {g}; nobody acknowledged it, and it is neither dead nor tried again")
