@@ -58,6 +58,7 @@ declare
 begin
     v_organization := create_api_key_v1(p_organization_name, p_key_id, p_secret_sha256, p_description);
     update api_key set scopes = p_scopes, environment = p_environment where key_id = p_key_id;
+    perform audit_operator(v_organization, 'CreateApiKey', 'key:' || p_key_id, array_to_string(p_scopes, ' '));
     return v_organization;
 end
 $$;

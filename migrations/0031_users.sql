@@ -290,6 +290,8 @@ begin
     from organization o where o.name = p_organization_name
     on conflict (organization_id, email) do nothing
     returning user_id into v_user;
+    perform audit_operator(u.organization_id, 'InviteUser', 'user:' || v_user, 'role ' || p_role)
+    from user_account u where u.user_id = v_user;
     return v_user;
 end
 $$;

@@ -56,6 +56,8 @@ begin
     values (v_organization, p_credential, p_name, p_value)
     on conflict (organization_id, credential, name) do update
         set value = excluded.value, changed_at = clock_timestamp();
+    perform audit_operator(v_organization, 'SetQuota', 'quota:' || p_name,
+                           coalesce(p_value::text, 'no limit') || coalesce(' for ' || nullif(p_credential, ''), ''));
     return true;
 end
 $$;
@@ -75,6 +77,10 @@ begin
     delete from quota where organization_id = v_organization and credential = p_credential
         and (p_name is null or name = p_name);
     get diagnostics v_removed = row_count;
+    if v_removed > 0 then
+        perform audit_operator(v_organization, 'ClearQuota', 'quota:' || coalesce(p_name, '*'),
+                               coalesce('for ' || nullif(p_credential, ''), ''));
+    end if;
     return v_removed;
 end
 $$;

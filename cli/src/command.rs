@@ -53,6 +53,8 @@ pub enum Command {
     Key(client::key::Arguments),
     /// People: list, invite, update, reset, remove
     User(client::user::Arguments),
+    /// Who did what: entries of the audit log
+    Audit(client::audit::Arguments),
     /// Sign in; the session is kept with the context
     Login(client::account::Login),
     /// Sign out
@@ -88,6 +90,7 @@ impl Command {
             Self::Context(arguments) => client::context::run(arguments),
             Self::Key(arguments) => client::key::run(arguments).await,
             Self::User(arguments) => client::user::run(arguments).await,
+            Self::Audit(arguments) => client::audit::run(arguments).await,
             Self::Login(arguments) => client::account::login(arguments).await,
             Self::Logout(arguments) => client::account::logout(arguments).await,
             Self::Whoami(arguments) => client::account::whoami(arguments).await,

@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api_keys::ApiKeys,
+    audit::Audit,
     auth::Auth,
     connection::Connections,
     consumer::ConsumerBuilder,
@@ -92,6 +93,11 @@ impl Client {
     /// Administration of API keys.
     pub fn api_keys(&self) -> ApiKeys {
         ApiKeys::new(self.clone())
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> Audit {
+        Audit::new(self.clone())
     }
 
     /// Signing in and out.

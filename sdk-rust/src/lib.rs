@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 pub mod api_keys;
+pub mod audit;
 pub mod auth;
 mod call;
 mod client;

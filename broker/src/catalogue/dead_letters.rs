@@ -1,6 +1,7 @@
 //! Dead letters: listed, looked at, given back to their group, discarded.
 
 use crate::catalogue::{Answer, Catalogue, Once, groups::find};
+use crate::domain::audit::Target;
 use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, Handled, Place, dead_letter_not_found};
 use crate::domain::ids::GroupName;
 use crate::domain::page::{List, page_size};
@@ -91,6 +92,8 @@ impl Catalogue {
         if change.validate_only {
             return Ok(Answer::Fresh(self.0.store.tenant(organization, work).await?));
         }
-        self.0.store.change(organization, once, work).await
+        let handled =
+            |handled: &Handled| Target::group(&change.group).saying(format!("{} dead letters", handled.dead_letters));
+        self.0.store.change(granted.actor(), once, handled, work).await
     }
 }

@@ -6,6 +6,7 @@ use crate::catalogue::{
     streams::{Deletion, existing},
 };
 use crate::domain::Result;
+use crate::domain::audit::Target;
 use crate::domain::group::{ConsumerGroup, group_exists, group_has_members, group_not_found};
 use crate::domain::group_settings::{GroupChange, NewGroup};
 use crate::domain::ids::{GroupId, GroupName, StreamName};
@@ -30,8 +31,8 @@ impl Catalogue {
         once: &Once<ConsumerGroup>,
         new: &NewGroup,
     ) -> Result<Answer<ConsumerGroup>> {
-        let organization = granted.organization();
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &ConsumerGroup| Target::group(&new.name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             granted.check(&new.stream)?;
             // Held, so that no partition is added and the stream is not deleted between here and the commit.
             let stream = streams::hold(&tenant, &new.stream).await?;
@@ -83,8 +84,8 @@ impl Catalogue {
         name: &GroupName,
         change: &GroupChange,
     ) -> Result<Answer<ConsumerGroup>> {
-        let organization = granted.organization();
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &ConsumerGroup| Target::group(name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             let updated = consumer_groups::update(&tenant, name, change).await?;
             let id = updated.ok_or_else(|| group_not_found(name.as_str()))?;
             if change.filter.is_some() {
@@ -103,8 +104,8 @@ impl Catalogue {
         name: &GroupName,
         deletion: Deletion,
     ) -> Result<Answer<GroupId>> {
-        let organization = granted.organization();
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &GroupId| Target::group(name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             find(&tenant, granted, name).await?;
             let deleted = consumer_groups::delete(&tenant, name).await?;
             let (id, members) = deleted.ok_or_else(|| group_not_found(name.as_str()))?;
@@ -129,8 +130,8 @@ impl Catalogue {
         name: &GroupName,
         delivery: Delivery,
     ) -> Result<Answer<ConsumerGroup>> {
-        let organization = granted.organization();
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &ConsumerGroup| Target::group(name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             // The group's row before its state: everybody locks in this order.
             let touched = consumer_groups::update(&tenant, name, &GroupChange::default()).await?;
             let id = touched.ok_or_else(|| group_not_found(name.as_str()))?;

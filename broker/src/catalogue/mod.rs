@@ -26,6 +26,7 @@ pub use self::{
 pub use crate::domain::page::Page;
 pub use crate::store::once::{Answer, Once};
 
+use crate::domain::audit::Target;
 use crate::domain::group::ConsumerGroup;
 use crate::domain::ids::{GroupName, OrganizationId, StreamId, StreamName};
 use crate::domain::page::PageKey;
@@ -34,7 +35,7 @@ use crate::domain::stream::{Stream, stream_not_found};
 use crate::domain::stream_settings::NewStream;
 use crate::domain::{Error, Reason, Result};
 use crate::identity::{Granted, Permission, Publish};
-use crate::store::{Store, streams as stored};
+use crate::store::{Store, audit, streams as stored};
 use cache::StreamCache;
 use room::More;
 use std::{sync::Arc, time::Duration};
@@ -108,11 +109,12 @@ impl Catalogue {
         granted.check(name)?;
         let organization = granted.organization();
         let new = NewStream::plain(name.clone());
-        let new = &new;
+        let (new, by) = (&new, &granted.actor());
         let create = |tenant| async move {
             if stored::create(&tenant, new).await?.is_some() {
                 let more = More { streams: 1, partitions: new.partitions.into(), ..More::default() };
                 self.room_for(&tenant, more).await?;
+                audit::record(&tenant, by, "CreateStream", &Target::stream(name)).await?;
             }
             Ok(())
         };

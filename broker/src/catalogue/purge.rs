@@ -1,6 +1,7 @@
 //! Raising the floor of a stream by hand.
 
 use crate::catalogue::{Answer, Catalogue, Once, streams::existing};
+use crate::domain::audit::Target;
 use crate::domain::ids::{PartitionId, StreamName};
 use crate::domain::{Error, Result};
 use crate::identity::{Granted, ManageStreams};
@@ -40,10 +41,10 @@ impl Catalogue {
         once: &Once<Purged>,
         purge: &Purge,
     ) -> Result<Answer<Purged>> {
-        let organization = granted.organization();
+        let purged = |purged: &Purged| Target::stream(&purge.stream).saying(format!("{} events", purged.events));
         self.0
             .store
-            .change(organization, once, |tenant| async move {
+            .change(granted.actor(), once, purged, |tenant| async move {
                 let stream = existing(&tenant, granted, &purge.stream).await?;
                 let partitions = match purge.partition {
                     Some(index) => vec![stream.partition(index)?],

@@ -1,6 +1,7 @@
 //! Moving a group.
 
 use crate::catalogue::{Answer, Catalogue, Once, groups::find};
+use crate::domain::audit::Target;
 use crate::domain::group::{ConsumerGroup, group_not_found};
 use crate::domain::ids::{GroupId, GroupName, PartitionId};
 use crate::domain::position::Position;
@@ -41,12 +42,24 @@ impl Catalogue {
         if seek.validate_only {
             return Ok(Answer::Fresh(self.0.store.tenant(organization, work).await?));
         }
-        let answer = self.0.store.change(organization, once, work).await?;
+        let answer = self.0.store.change(granted.actor(), once, |_| moved(seek), work).await?;
         if let Some(moved) = answer.fresh() {
             self.0.changed.group(moved.group);
         }
         Ok(answer)
     }
+}
+
+/// What the audit log says of it.
+fn moved(seek: &Seek) -> Target {
+    let to = match seek.to {
+        Position::Offset(offset) => format!("offset {offset}"),
+        Position::Time(us) => format!("time {us} us"),
+        Position::Earliest => "earliest".to_owned(),
+        Position::Latest => "latest".to_owned(),
+    };
+    let partition = seek.partition.map(|index| format!(", partition {index}")).unwrap_or_default();
+    Target::group(&seek.group).saying(format!("to {to}{partition}"))
 }
 
 async fn carry_out(tenant: &Tenant, granted: &Granted<ManageGroups>, seek: &Seek) -> Result<Moved> {

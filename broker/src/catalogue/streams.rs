@@ -2,6 +2,7 @@
 
 use crate::catalogue::{Answer, Catalogue, Once, Page, room::More};
 use crate::domain::Result;
+use crate::domain::audit::Target;
 use crate::domain::ids::{GroupId, StreamName};
 use crate::domain::page::{List, page_size};
 use crate::domain::reports::PartitionStatistics;
@@ -42,7 +43,8 @@ impl Catalogue {
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
         granted.check(&new.name)?;
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &Stream| Target::stream(&new.name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             let made = streams::create(&tenant, new).await?;
             made.ok_or_else(|| stream_exists(&new.name))?;
             let more = More { streams: 1, partitions: new.partitions.into(), ..More::default() };
@@ -82,7 +84,8 @@ impl Catalogue {
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
         granted.check(name)?;
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &Stream| Target::stream(name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             if !streams::update(&tenant, name, change).await? {
                 return Err(stream_not_found(name.as_str()));
             }
@@ -103,7 +106,8 @@ impl Catalogue {
     ) -> Result<Answer<Deleted>> {
         let organization = granted.organization();
         granted.check(name)?;
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &Deleted| Target::stream(name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             let id = streams::lock(&tenant, name).await?;
             let id = id.ok_or_else(|| stream_not_found(name.as_str()))?;
             let groups = consumer_groups::names_of_stream(&tenant, id).await?;
@@ -133,7 +137,8 @@ impl Catalogue {
     ) -> Result<Answer<Stream>> {
         let organization = granted.organization();
         granted.check(name)?;
-        let answer = self.0.store.change(organization, once, |tenant| async move {
+        let target = |_: &Stream| Target::stream(name);
+        let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
             let locked = streams::lock(&tenant, name).await?;
             locked.ok_or_else(|| stream_not_found(name.as_str()))?;
             let stream = existing(&tenant, granted, name).await?;

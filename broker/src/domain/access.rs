@@ -31,6 +31,8 @@ pub enum Action {
     ManageKeys,
     /// Invite, look at, change and remove users.
     ManageUsers,
+    /// Read the audit log.
+    ReadAudit,
     /// Manage one's own sessions and password.
     OwnAccount,
 }
@@ -94,7 +96,7 @@ pub fn holders(action: Action) -> &'static [Holder] {
         Action::ManageStreams | Action::ManageGroups => &[MANAGE, EDITOR, ADMIN],
         Action::ManageKeys => &[MANAGE, ADMIN],
         // A key that could let people in would outlive its own end.
-        Action::ManageUsers => &[ADMIN],
+        Action::ManageUsers | Action::ReadAudit => &[ADMIN],
         Action::OwnAccount => &[VIEWER, EDITOR, ADMIN],
     }
 }
@@ -111,6 +113,7 @@ impl Action {
             Self::ManageGroups => "manage consumer groups",
             Self::ManageKeys => "manage API keys",
             Self::ManageUsers => "manage users",
+            Self::ReadAudit => "read the audit log",
             Self::OwnAccount => "have sessions and a password",
         }
     }
@@ -121,7 +124,7 @@ impl Action {
             Self::Publish | Self::Consume | Self::Read | Self::Describe | Self::ManageStreams | Self::ManageGroups => {
                 true
             }
-            Self::ManageKeys | Self::ManageUsers | Self::OwnAccount => false,
+            Self::ManageKeys | Self::ManageUsers | Self::ReadAudit | Self::OwnAccount => false,
         }
     }
 }
@@ -282,7 +285,7 @@ impl Authority {
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 9] = [
+    const ACTIONS: [Action; 10] = [
         Action::Publish,
         Action::Consume,
         Action::Read,
@@ -291,6 +294,7 @@ mod tests {
         Action::ManageGroups,
         Action::ManageKeys,
         Action::ManageUsers,
+        Action::ReadAudit,
         Action::OwnAccount,
     ];
 
@@ -301,7 +305,7 @@ mod tests {
     #[test]
     fn a_key_with_every_scope_may_do_everything_everywhere_but_what_belongs_to_people() {
         for action in ACTIONS {
-            let of_people = matches!(action, Action::ManageUsers | Action::OwnAccount);
+            let of_people = matches!(action, Action::ManageUsers | Action::ReadAudit | Action::OwnAccount);
             let expected = (!of_people).then_some(Reach::Everywhere);
             assert_eq!(Authority::Key(Grants::everything()).reach(action), expected, "{action:?}");
         }
@@ -310,9 +314,9 @@ mod tests {
     #[test]
     fn each_role_may_do_what_the_one_below_it_may() {
         let allowed = |role| ACTIONS.map(|action| Authority::User(role).reach(action).is_some());
-        assert_eq!(allowed(Role::Viewer), [false, false, true, true, false, false, false, false, true]);
-        assert_eq!(allowed(Role::Editor), [true, true, true, true, true, true, false, false, true]);
-        assert_eq!(allowed(Role::Admin), [true; 9]);
+        assert_eq!(allowed(Role::Viewer), [false, false, true, true, false, false, false, false, false, true]);
+        assert_eq!(allowed(Role::Editor), [true, true, true, true, true, true, false, false, false, true]);
+        assert_eq!(allowed(Role::Admin), [true; 10]);
     }
 
     #[test]

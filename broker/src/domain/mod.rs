@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api_key;
 pub mod assign;
+pub mod audit;
 pub mod bounds;
 pub mod dead_letter;
 pub mod error;

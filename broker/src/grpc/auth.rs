@@ -1,7 +1,7 @@
 //! `AuthService`.
 
 use crate::grpc::convert::user::{caller_response, tokens};
-use crate::grpc::layers::{Peer, caller};
+use crate::grpc::layers::{caller, origin};
 use crate::identity::{OwnAccount, Sessions, SignIn, authorize};
 use eventflow_proto::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, ChangePasswordRequest, ChangePasswordResponse, GetCallerRequest,
@@ -21,17 +21,12 @@ impl AuthCalls {
     }
 }
 
-/// Where a call comes from, without the port.
-fn address<T>(request: &Request<T>) -> String {
-    request.extensions().get::<Peer>().map(|peer| peer.address.ip().to_string()).unwrap_or_default()
-}
-
 #[tonic::async_trait]
 impl AuthService for AuthCalls {
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
-        let address = address(&request);
+        let origin = origin(&request)?;
         let LoginRequest { organization, email, password, client } = request.into_inner();
-        let sign_in = SignIn { organization, email, password, client, address };
+        let sign_in = SignIn { organization, email, password, client, origin };
         let (issued, user) = self.sessions.login(sign_in).await?;
         Ok(Response::new(LoginResponse { tokens: Some(tokens(issued)), user: Some((&user).into()) }))
     }
@@ -40,12 +35,14 @@ impl AuthService for AuthCalls {
         &self,
         request: Request<RefreshSessionRequest>,
     ) -> Result<Response<RefreshSessionResponse>, Status> {
-        let issued = self.sessions.refresh(&request.into_inner().refresh_token).await?;
+        let origin = origin(&request)?;
+        let issued = self.sessions.refresh(&request.into_inner().refresh_token, &origin).await?;
         Ok(Response::new(RefreshSessionResponse { tokens: Some(tokens(issued)) }))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        self.sessions.logout(&request.into_inner().refresh_token).await?;
+        let origin = origin(&request)?;
+        self.sessions.logout(&request.into_inner().refresh_token, &origin).await?;
         Ok(Response::new(LogoutResponse {}))
     }
 
@@ -63,9 +60,9 @@ impl AuthService for AuthCalls {
         &self,
         request: Request<AcceptInvitationRequest>,
     ) -> Result<Response<AcceptInvitationResponse>, Status> {
-        let address = address(&request);
+        let origin = origin(&request)?;
         let AcceptInvitationRequest { token, password } = request.into_inner();
-        self.sessions.accept(&token, password, &address).await?;
+        self.sessions.accept(&token, password, &origin).await?;
         Ok(Response::new(AcceptInvitationResponse {}))
     }
 
@@ -73,10 +70,10 @@ impl AuthService for AuthCalls {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let (caller, address) = (caller(&request)?, address(&request));
+        let caller = caller(&request)?;
         let granted = authorize(&caller, OwnAccount)?;
         let ChangePasswordRequest { old_password, new_password } = request.into_inner();
-        self.sessions.change_password(&caller, &granted, (old_password, new_password), &address).await?;
+        self.sessions.change_password(&caller, &granted, (old_password, new_password)).await?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 

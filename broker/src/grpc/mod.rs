@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod api_keys;
+pub mod audit;
 pub mod auth;
 pub mod consume;
 pub mod consumer_groups;
@@ -26,7 +27,7 @@ pub mod users;
 
 use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
-    api_key_service_server::ApiKeyService, auth_service_server::AuthService,
+    api_key_service_server::ApiKeyService, audit_service_server::AuditService, auth_service_server::AuthService,
     consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
     dead_letter_service_server::DeadLetterService, log_service_server::LogService,
     publisher_service_server::PublisherService, schema_service_server::SchemaService,
@@ -44,10 +45,11 @@ pub struct Administration<S, G, D, R> {
 }
 
 /// The services of programs and people.
-pub struct Identity<K, A, U> {
+pub struct Identity<K, A, U, L> {
     pub keys: K,
     pub auth: A,
     pub users: U,
+    pub audit: L,
 }
 
 /// Everything that this port serves: the table of contents.
@@ -61,12 +63,12 @@ pub fn routes(
         impl DeadLetterService,
         impl SchemaService,
     >,
-    identity: Identity<impl ApiKeyService, impl AuthService, impl UserService>,
+    identity: Identity<impl ApiKeyService, impl AuthService, impl UserService, impl AuditService>,
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
     let Administration { streams, groups, dead_letters, schemas } = administration;
-    let Identity { keys, auth, users } = identity;
+    let Identity { keys, auth, users, audit } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
         .add_service(servers::consumer(consumer))
@@ -77,6 +79,7 @@ pub fn routes(
         .add_service(servers::api_keys(keys))
         .add_service(servers::auth(auth))
         .add_service(servers::users(users))
+        .add_service(servers::audit(audit))
         .add_service(servers::schemas(schemas))
         .add_service(health::server(health));
     Ok(reflection::add(routes, descriptors)?.prepare())

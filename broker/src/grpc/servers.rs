@@ -3,6 +3,7 @@
 use crate::domain::limits;
 use eventflow_proto::v1::{
     api_key_service_server::{ApiKeyService, ApiKeyServiceServer},
+    audit_service_server::{AuditService, AuditServiceServer},
     auth_service_server::{AuthService, AuthServiceServer},
     consumer_group_service_server::{ConsumerGroupService, ConsumerGroupServiceServer},
     consumer_service_server::{ConsumerService, ConsumerServiceServer},
@@ -103,6 +104,16 @@ pub fn api_keys<T: ApiKeyService>(service: T) -> ApiKeyServiceServer<T> {
 /// Neither requests nor answers are compressed: both hold secrets.
 pub fn auth<T: AuthService>(service: T) -> AuthServiceServer<T> {
     AuthServiceServer::new(service).max_decoding_message_size(ACCOUNT_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+}
+
+pub fn audit<T: AuditService>(service: T) -> AuditServiceServer<T> {
+    AuditServiceServer::new(service)
+        .max_decoding_message_size(ACCOUNT_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
 }
 
 /// Neither requests nor answers are compressed: some answers hold secrets.

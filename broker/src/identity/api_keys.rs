@@ -9,6 +9,7 @@ use super::granted::{Granted, ManageKeys};
 use super::key::ApiKey;
 use crate::domain::access::Grants;
 use crate::domain::api_key::{KeyInfo, NewKey, expires_too_early, key_ended, key_not_found, too_many_keys};
+use crate::domain::audit::Target;
 use crate::domain::page::{List, Page, page_size};
 use crate::domain::{Applied, Error, Reason, Result};
 use crate::store::once::{Answer, Once};
@@ -53,7 +54,7 @@ impl ApiKeys {
         new.check()?;
         holds(caller, &new.grants)?;
         let create = |tenant| async move { insert(&tenant, caller, new, None).await };
-        self.store.change(granted.organization(), once, create).await
+        self.store.change(granted.actor(), once, made, create).await
     }
 
     /// The key with that id.
@@ -100,7 +101,8 @@ impl ApiKeys {
             made.old_expires_at = Some(keys::replace(&tenant, id, &made.info.id, overlap_us).await?);
             Ok(made)
         };
-        self.store.change(granted.organization(), once, rotate).await
+        let replaces = |new: &Made| Target::key(id).saying(format!("replaced by key:{}", new.info.id));
+        self.store.change(granted.actor(), once, replaces, rotate).await
     }
 
     /// Ends a key, here at once and elsewhere within seconds.
@@ -114,7 +116,7 @@ impl ApiKeys {
             keys::revoke(&tenant, id).await?;
             existing(&tenant, id).await
         };
-        let answer = self.store.change(granted.organization(), once, revoke).await?;
+        let answer = self.store.change(granted.actor(), once, |key| Target::key(&key.id), revoke).await?;
         if let Some(id) = KeyId::parse(id) {
             self.authenticator.forget(id);
         }
@@ -128,8 +130,14 @@ fn holds(caller: &Caller, grants: &Grants) -> Result<()> {
     lacking.map_or(Ok(()), |grant| {
         let scope = grant.scope.as_str();
         let message = format!("a key with the scope `{scope}` can only be made by who has it as widely");
-        Err(Error::new(Reason::PermissionDenied, message).fact("scope", scope).applied(Applied::No))
+        let refusal = Error::new(Reason::PermissionDenied, message).fact("scope", scope).applied(Applied::No);
+        Err(caller.note(refusal, ""))
     })
+}
+
+/// What the audit log says of a key just made.
+fn made(made: &Made) -> Target {
+    Target::key(&made.info.id).saying(made.info.grants.texts().join(" "))
 }
 
 async fn insert(tenant: &Tenant, caller: &Caller, new: &NewKey, replaces: Option<&str>) -> Result<Made> {

@@ -5,6 +5,7 @@
 //! a token that nobody has signed by its signature, both without the database.
 
 use super::{
+    audit::Refusals,
     cache::{Cache, Known},
     caller::{Caller, Credential, KeyId, Who},
     key::ApiKey,
@@ -15,6 +16,7 @@ use crate::{
     domain::{
         Error, Reason, Result,
         access::{Authority, Grants, Role},
+        audit::Origin,
         ids::OrganizationId,
         public_keys::PublicKeys,
     },
@@ -67,6 +69,7 @@ struct Inner {
     tokens: Option<Tokens>,
     public_keys: PublicKeys,
     standings: Standings,
+    refusals: Refusals,
     /// Keys that were used since this was written last.
     used: Mutex<HashSet<KeyId>>,
 }
@@ -104,6 +107,7 @@ impl Authenticator {
             tokens,
             public_keys,
             standings: Standings::default(),
+            refusals: Refusals::default(),
             used: Mutex::default(),
         }))
     }
@@ -117,16 +121,28 @@ impl Authenticator {
         self.0.tokens.as_ref().ok_or_else(|| Error::internal("nobody can sign in without a database"))
     }
 
-    /// The caller that `headers` name. `request_id` goes with the caller through the call.
-    pub async fn authenticate(&self, headers: &HeaderMap, request_id: &Arc<str>) -> Result<Caller> {
-        match bearer(headers)? {
-            Bearer::Key(key) => self.of_key(&key, request_id).await,
-            // Boxed: programs, which are most of the calls, should not carry its size.
-            Bearer::Token(token) => Box::pin(self.of_token(token, request_id)).await,
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    /// Writes to the audit log what was refused, until told to stop.
+    pub async fn write_refusals(self, stop: CancellationToken) -> Result<()> {
+        match &self.0.source {
+            KeySource::Postgres(store) => self.0.refusals.clone().run(store.clone(), stop).await,
+            KeySource::Listed(_) => Ok(()),
         }
     }
 
-    async fn of_token(&self, token: &str, request_id: &Arc<str>) -> Result<Caller> {
+    /// The caller that `headers` name. `origin` goes with the caller through the call.
+    pub async fn authenticate(&self, headers: &HeaderMap, origin: &Origin) -> Result<Caller> {
+        match bearer(headers)? {
+            Bearer::Key(key) => self.of_key(&key, origin).await,
+            // Boxed: programs, which are most of the calls, should not carry its size.
+            Bearer::Token(token) => Box::pin(self.of_token(token, origin)).await,
+        }
+    }
+
+    async fn of_token(&self, token: &str, origin: &Origin) -> Result<Caller> {
         let tokens = self.0.tokens.as_ref().ok_or_else(refused)?;
         let claims = tokens.verify(token).await?.ok_or_else(refused)?;
         let session = self.session(claims.sid).await?.ok_or_else(refused)?;
@@ -134,7 +150,7 @@ impl Authenticator {
             return Err(refused());
         }
         let who = Who::User { id: session.user, session: claims.sid };
-        Ok(Caller::new(session.organization, who, Authority::User(session.role), request_id.clone()))
+        Ok(Caller::new(session.organization, who, Authority::User(session.role), origin, &self.0.refusals))
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<KnownSession>> {
@@ -153,19 +169,20 @@ impl Authenticator {
         Ok(known)
     }
 
-    async fn of_key(&self, key: &ApiKey, request_id: &Arc<str>) -> Result<Caller> {
+    async fn of_key(&self, key: &ApiKey, origin: &Origin) -> Result<Caller> {
         // Before the look-up, so that an unknown key takes as long as a wrong secret.
         let given = key.secret_sha256();
-        let (known, found) = self.look_up(key.id()).await?;
+        let (known, found) = self.look_up(key.id(), origin).await?;
         let known = known.ok_or_else(refused)?;
         if !bool::from(known.secret_sha256.ct_eq(&given)) {
+            self.0.refusals.bad_key(key.id(), origin);
             return Err(refused());
         }
         if found == Found::Afresh {
             self.note_use(key.id());
         }
         let who = Who::Key(key.id());
-        Ok(Caller::new(known.organization, who, Authority::Key(known.grants), request_id.clone()))
+        Ok(Caller::new(known.organization, who, Authority::Key(known.grants), origin, &self.0.refusals))
     }
 
     /// What a stream of this caller holds while it is open.
@@ -261,12 +278,17 @@ impl Authenticator {
         Ok(())
     }
 
-    async fn look_up(&self, id: KeyId) -> Result<(Option<Known>, Found)> {
+    async fn look_up(&self, id: KeyId, origin: &Origin) -> Result<(Option<Known>, Found)> {
         if let Some(verdict) = self.0.known.get(&id).or_else(|| self.0.unknown.get(&id)) {
             return Ok((verdict, Found::Cached));
         }
         let asked = Instant::now();
-        let verdict = self.find(id).await?.and_then(usable);
+        let stored = self.find(id).await?;
+        let exists = stored.is_some();
+        let verdict = stored.and_then(usable);
+        if exists && verdict.is_none() {
+            self.0.refusals.bad_key(id, origin);
+        }
         if verdict.is_some() { &self.0.known } else { &self.0.unknown }.put(id, asked, verdict.clone());
         Ok((verdict, Found::Afresh))
     }

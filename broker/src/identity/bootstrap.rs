@@ -5,6 +5,7 @@ use super::passwords::Passwords;
 use super::sessions::digest;
 use super::users::invite_first;
 use crate::domain::access::{Grants, Role};
+use crate::domain::audit::Origin;
 use crate::domain::user::invitation_invalid;
 use crate::domain::{Reason, Result};
 use crate::store::{self, keys, sessions};
@@ -48,6 +49,7 @@ pub async fn install_user(
         invited => invited?,
     };
     let hash = Passwords::default().hash(password.to_owned()).await?;
-    let accepted = sessions::accept(client, &digest(&token), &hash).await?;
+    let origin = Origin { request_id: "".into(), method: "AcceptInvitation".into(), address: "".into() };
+    let accepted = sessions::accept(client, &digest(&token), &hash, &origin).await?;
     accepted.map(|_| Installed::Now).ok_or_else(invitation_invalid)
 }

@@ -1,7 +1,9 @@
 //! A caller whom `identity` knows.
 
+use super::audit::Refusals;
 use super::key_text::is_base62;
 use crate::domain::access::{Authority, Role};
+use crate::domain::audit::{Actor, Origin};
 use crate::domain::ids::OrganizationId;
 use crate::domain::{Error, Reason, Result};
 use std::{fmt, sync::Arc};
@@ -55,12 +57,19 @@ pub struct Caller {
     organization: OrganizationId,
     who: Who,
     authority: Authority,
-    request_id: Arc<str>,
+    origin: Origin,
+    refusals: Refusals,
 }
 
 impl Caller {
-    pub(super) fn new(organization: OrganizationId, who: Who, authority: Authority, request_id: Arc<str>) -> Self {
-        Self { organization, who, authority, request_id }
+    pub(super) fn new(
+        organization: OrganizationId,
+        who: Who,
+        authority: Authority,
+        origin: &Origin,
+        refusals: &Refusals,
+    ) -> Self {
+        Self { organization, who, authority, origin: origin.clone(), refusals: refusals.clone() }
     }
 
     /// The tenant.
@@ -102,8 +111,25 @@ impl Caller {
         &self.authority
     }
 
-    /// Id of the call, in every answer and in the log.
-    pub fn request_id(&self) -> &Arc<str> {
-        &self.request_id
+    /// The call, and where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Who acts, as the audit log says it.
+    pub fn actor(&self) -> Actor {
+        Actor { organization: self.organization, name: self.publisher(), origin: self.origin.clone() }
+    }
+
+    /// Goes to the audit log with what the caller may not.
+    pub(super) fn note(&self, refusal: Error, object: &str) -> Error {
+        self.refusals.refused(self, object, refusal.reason());
+        refusal
+    }
+
+    /// Goes to the audit log with a password that was wrong.
+    pub(super) fn note_doubt(&self, refusal: Error) -> Error {
+        self.refusals.doubted(self, refusal.reason());
+        refusal
     }
 }

@@ -4,6 +4,7 @@ use super::{Caller, Who};
 use crate::domain::{
     Applied, Error, Reason, Result,
     access::{Action, Reach},
+    audit::{Actor, Target},
     ids::{OrganizationId, StreamName},
 };
 use std::marker::PhantomData;
@@ -39,6 +40,10 @@ pub struct ManageKeys;
 #[derive(Clone, Copy, Debug)]
 pub struct ManageUsers;
 
+/// May read the audit log.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAudit;
+
 /// May manage their own sessions and password.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnAccount;
@@ -68,11 +73,15 @@ impl Permission for ManageKeys {
 impl Permission for ManageUsers {
     const ACTION: Action = Action::ManageUsers;
 }
+impl Permission for ReadAudit {
+    const ACTION: Action = Action::ReadAudit;
+}
 impl Permission for OwnAccount {
     const ACTION: Action = Action::OwnAccount;
 }
 
-/// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one.
+/// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one. Whatever is
+/// refused, here or by the proof, goes to the audit log.
 ///
 /// ```ignore
 /// let granted = identity::authorize(&caller, identity::Publish)?;
@@ -82,7 +91,7 @@ impl Permission for OwnAccount {
 /// The catalogue gives out streams and groups only for a proof that covers them, so that a service cannot forget to ask.
 #[derive(Clone, Debug)]
 pub struct Granted<P: Permission> {
-    organization: OrganizationId,
+    by: Caller,
     reach: Reach,
     permission: PhantomData<P>,
 }
@@ -90,7 +99,12 @@ pub struct Granted<P: Permission> {
 impl<P: Permission> Granted<P> {
     /// The tenant whose objects the proof opens.
     pub fn organization(&self) -> OrganizationId {
-        self.organization
+        self.by.organization()
+    }
+
+    /// Who has it, for the audit log.
+    pub fn actor(&self) -> Actor {
+        self.by.actor()
     }
 
     /// Whether the proof holds in this stream.
@@ -108,15 +122,16 @@ impl<P: Permission> Granted<P> {
             "this credential may not {} in stream `{stream}`; ask for a key whose scope covers it",
             P::ACTION.as_str()
         );
-        Err(Error::new(Reason::PermissionDenied, message).fact("stream", stream).applied(Applied::No))
+        let refusal = Error::new(Reason::PermissionDenied, message).fact("stream", stream).applied(Applied::No);
+        Err(self.by.note(refusal, &Target::stream(stream).object))
     }
 }
 
 /// Asks the one table whether `caller` may do `P`, and where.
 pub fn authorize<P: Permission>(caller: &Caller, _permission: P) -> Result<Granted<P>> {
     match caller.authority().reach(P::ACTION) {
-        Some(reach) => Ok(Granted { organization: caller.organization(), reach, permission: PhantomData }),
-        None => Err(denied(caller, P::ACTION)),
+        Some(reach) => Ok(Granted { by: caller.clone(), reach, permission: PhantomData }),
+        None => Err(caller.note(denied(caller, P::ACTION), "")),
     }
 }
 

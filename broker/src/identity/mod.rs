@@ -7,6 +7,7 @@
 //! wrong secret.
 
 mod api_keys;
+mod audit;
 mod authenticator;
 mod bootstrap;
 mod cache;
@@ -24,12 +25,13 @@ mod users;
 
 pub use self::{
     api_keys::{ApiKeys, Made, Shown},
+    audit::AuditLog,
     authenticator::{Authenticator, KeySource},
     bootstrap::{Installed, install_key, install_user},
     caller::{Caller, KeyId, Who},
     granted::{
         Consume, Describe, Granted, ManageGroups, ManageKeys, ManageStreams, ManageUsers, OwnAccount, Permission,
-        Publish, Read, authorize,
+        Publish, Read, ReadAudit, authorize,
     },
     key::ApiKey,
     sessions::{Identified, Issued, Sessions, SignIn},

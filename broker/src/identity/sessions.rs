@@ -10,11 +10,12 @@ use super::key_text::random;
 use super::passwords::{Passwords, Verdict};
 use super::throttle::Throttle;
 use super::tokens::{Claims, LIFETIME};
+use crate::domain::audit::{Origin, Target};
 use crate::domain::password::check_password;
 use crate::domain::user::{User, invitation_invalid, login_failed, session_ended, user_not_found};
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::store::sessions::{self as stored, Beginning, Refreshed};
-use crate::store::{Store, Tenant, users};
+use crate::store::{Store, Tenant, audit, users};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use uuid::Uuid;
@@ -33,7 +34,7 @@ pub struct SignIn {
     pub email: String,
     pub password: String,
     pub client: String,
-    pub address: String,
+    pub origin: Origin,
 }
 
 /// What a session's client holds from now on. Times are microseconds since 1970, by the database.
@@ -68,7 +69,7 @@ impl Sessions {
     /// Begins a session.
     pub async fn login(&self, sign_in: SignIn) -> Result<(Issued, User)> {
         let email = sign_in.email.trim().to_lowercase();
-        let throttle = Throttle::of_sign_in(&sign_in.organization, &email, &sign_in.address);
+        let throttle = Throttle::of_sign_in(&sign_in.organization, &email, &sign_in.origin.address);
         throttle.check(&self.store).await?;
         // What no account could be named is asked for as nobody, so that it takes as long.
         let sound = !sign_in.organization.contains('\0') && !email.contains('\0');
@@ -78,6 +79,7 @@ impl Sessions {
         let verdict = self.passwords.verify(sign_in.password, hash).await?;
         let (Verdict::Right(new_hash), Some(account)) = (verdict, account) else {
             throttle.failed(&self.store).await?;
+            self.authenticator.refusals().sign_in(organization, email, &sign_in.origin, Reason::LoginFailed);
             return Err(login_failed());
         };
         let refresh_token = secret("ef_refresh_");
@@ -87,7 +89,7 @@ impl Sessions {
             new_hash: new_hash.as_deref(),
             refresh_sha256: &digest(&refresh_token),
             client: &client,
-            address: &sign_in.address,
+            origin: &sign_in.origin,
             session: SESSION,
             refresh: REFRESH,
         };
@@ -99,11 +101,11 @@ impl Sessions {
     }
 
     /// New tokens for a refresh token, which is used up.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<Issued> {
+    pub async fn refresh(&self, refresh_token: &str, origin: &Origin) -> Result<Issued> {
         let next = secret("ef_refresh_");
         let outcome = {
             let db = self.store.conn().await?;
-            stored::refresh(&**db, &digest(refresh_token), &digest(&next), REFRESH).await?
+            stored::refresh(&**db, &digest(refresh_token), &digest(&next), REFRESH, origin).await?
         };
         match outcome {
             Refreshed::Next(session) => Ok(self.issue(session, next).await?.0),
@@ -117,8 +119,8 @@ impl Sessions {
     }
 
     /// Ends the session of a refresh token, if there is one.
-    pub async fn logout(&self, refresh_token: &str) -> Result<()> {
-        let ended = stored::logout(&**self.store.conn().await?, &digest(refresh_token)).await?;
+    pub async fn logout(&self, refresh_token: &str, origin: &Origin) -> Result<()> {
+        let ended = stored::logout(&**self.store.conn().await?, &digest(refresh_token), origin).await?;
         ended.into_iter().for_each(|session| self.authenticator.forget_session(session));
         Ok(())
     }
@@ -126,19 +128,23 @@ impl Sessions {
     /// Ends all sessions of the caller. Answers how many.
     pub async fn logout_everywhere(&self, caller: &Caller, granted: &Granted<OwnAccount>) -> Result<usize> {
         let (user, _) = caller.user()?;
-        let end = |tenant: Tenant| async move { users::end_sessions(&tenant, user, None, "logout").await };
+        let (by, everything) = (&granted.actor(), &Target::user(user));
+        let end = |tenant: Tenant| async move {
+            audit::record(&tenant, by, by.origin.action(), everything).await?;
+            users::end_sessions(&tenant, user, None, "logout").await
+        };
         let ended = self.store.tenant(granted.organization(), end).await?;
         ended.iter().for_each(|session| self.authenticator.forget_session(*session));
         Ok(ended.len())
     }
 
     /// Sets the password of whoever was given the invitation.
-    pub async fn accept(&self, token: &str, password: String, address: &str) -> Result<()> {
+    pub async fn accept(&self, token: &str, password: String, origin: &Origin) -> Result<()> {
         check_password("password", &password, None)?;
-        let throttle = Throttle::of_address(address);
+        let throttle = Throttle::of_address(&origin.address);
         throttle.check(&self.store).await?;
         let hash = self.passwords.hash(password).await?;
-        let accepted = stored::accept(&**self.store.conn().await?, &digest(token), &hash).await?;
+        let accepted = stored::accept(&**self.store.conn().await?, &digest(token), &hash, origin).await?;
         if accepted.is_none() {
             throttle.failed(&self.store).await?;
             return Err(invitation_invalid());
@@ -153,7 +159,6 @@ impl Sessions {
         caller: &Caller,
         granted: &Granted<OwnAccount>,
         (old, new): (String, String),
-        address: &str,
     ) -> Result<()> {
         let (user, session) = caller.user()?;
         let organization = granted.organization();
@@ -163,19 +168,22 @@ impl Sessions {
         };
         let (known, old_hash) = self.store.tenant(organization, get).await?;
         check_password("new_password", &new, Some(&known.email))?;
+        let address = &caller.origin().address;
         let throttle = Throttle::of_sign_in(&organization.0.to_string(), &user.to_string(), address);
         throttle.check(&self.store).await?;
         let (Verdict::Right(_), Some(old_hash)) = (self.passwords.verify(old, old_hash.clone()).await?, old_hash)
         else {
             throttle.failed(&self.store).await?;
-            return Err(login_failed());
+            return Err(caller.note_doubt(login_failed()));
         };
+        let (by, own) = (&granted.actor(), &Target::user(user));
         let new_hash = &self.passwords.hash(new).await?;
         let old_hash = &old_hash;
         let set = |tenant: Tenant| async move {
             if !users::set_password(&tenant, user, old_hash, new_hash).await? {
                 return Err(login_failed());
             }
+            audit::record(&tenant, by, by.origin.action(), own).await?;
             users::end_sessions(&tenant, user, Some(session), "password").await
         };
         let ended = self.store.tenant(organization, set).await?;

@@ -6,6 +6,7 @@ use super::authenticator::Authenticator;
 use super::granted::{Granted, ManageUsers};
 use super::sessions::{digest, secret};
 use crate::domain::access::Role;
+use crate::domain::audit::Target;
 use crate::domain::page::{List, Page, page_size};
 use crate::domain::user::{User, UserChange, last_admin, user_exists, user_not_found};
 use crate::domain::{Error, Result};
@@ -57,7 +58,8 @@ impl Users {
             let lifetime_us = i64::try_from(INVITATION.as_micros()).map_err(Error::internal)?;
             Ok(Invited { expires_at: user.created_at + lifetime_us, user, token })
         };
-        self.store.change(granted.organization(), once, invite).await
+        let invited = |made: &Invited| Target::user(made.user.id).saying(format!("role {}", role.as_str()));
+        self.store.change(granted.actor(), once, invited, invite).await
     }
 
     /// Ends a user's password and sessions, for an invitation to set another password.
@@ -74,7 +76,7 @@ impl Users {
             ended.iter().for_each(|session| self.authenticator.forget_session(*session));
             Ok(Invited { user: existing(&tenant, id).await?, token, expires_at })
         };
-        self.store.change(granted.organization(), once, reset).await
+        self.store.change(granted.actor(), once, |_| Target::user(id), reset).await
     }
 
     pub async fn get(&self, granted: &Granted<ManageUsers>, id: Uuid) -> Result<User> {
@@ -112,7 +114,7 @@ impl Users {
             }
             existing(&tenant, id).await
         };
-        self.store.change(granted.organization(), once, update).await
+        self.store.change(granted.actor(), once, |_| Target::user(id).saying(said(change)), update).await
     }
 
     /// Removes a user with their sessions.
@@ -127,7 +129,7 @@ impl Users {
             self.end(&tenant, id, "disabled").await?;
             if users::remove(&tenant, id).await? { Ok(Removed) } else { Err(user_not_found()) }
         };
-        self.store.change(granted.organization(), once, remove).await
+        self.store.change(granted.actor(), once, |_| Target::user(id), remove).await
     }
 
     /// Ends the sessions of a user. What this broker forgets too early, should the transaction fail, it asks for again.
@@ -136,6 +138,14 @@ impl Users {
         ended.iter().for_each(|session| self.authenticator.forget_session(*session));
         Ok(())
     }
+}
+
+/// What the audit log says of a change.
+fn said(change: &UserChange) -> String {
+    let role = change.role.map(|role| format!("role {}", role.as_str()));
+    let disabled = change.disabled.map(|disabled| if disabled { "disabled" } else { "enabled" }.to_owned());
+    let name = change.name.as_ref().map(|_| "name".to_owned());
+    [role, disabled, name].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Makes the first user of an organization, by an operator at the database. Answers the token that sets the password.

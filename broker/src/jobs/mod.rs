@@ -1,6 +1,7 @@
 //! What happens without being asked. A job ticks: it does a bounded piece of work and says whether there is more. It takes no input,
 //! may be run again at any time, and is guarded by an advisory lock, so that one broker at a time is at it.
 
+pub mod audit;
 pub mod lag;
 pub mod prune;
 pub mod quotas;
@@ -25,6 +26,8 @@ pub enum Tick {
 pub enum Job {
     Retention,
     Prune,
+    /// The audit log is kept for so long.
+    Audit(Duration),
 }
 
 impl Job {
@@ -33,6 +36,7 @@ impl Job {
         match self {
             Self::Retention => retention::tick(store).await,
             Self::Prune => prune::tick(store).await,
+            Self::Audit(kept) => audit::tick(store, kept).await,
         }
     }
 }

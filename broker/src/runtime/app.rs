@@ -17,10 +17,10 @@ use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
-    Administration, Identity, api_keys, auth, consume, consumer_groups, dead_letters, health, log, publish, routes,
-    schemas, streams, users,
+    Administration, Identity, api_keys, audit, auth, consume, consumer_groups, dead_letters, health, log, publish,
+    routes, schemas, streams, users,
 };
-use crate::identity::{ApiKeys, Authenticator, KeySource, Sessions, Users};
+use crate::identity::{ApiKeys, AuditLog, Authenticator, KeySource, Sessions, Users};
 use crate::jobs::{self, Job};
 use crate::limits::{Limits, Rules};
 use crate::publish::Publisher;
@@ -48,6 +48,7 @@ const CHANGES: usize = 256;
 /// Between looks at whether something has drained.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(30);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// A running broker.
 pub struct App {
@@ -297,6 +298,8 @@ impl Ground {
         let retention = self.config.jobs.retention_interval;
         tasks.spawn(Kind::Job, jobs::run(Job::Retention, self.store.clone(), retention, stop.clone()));
         tasks.spawn(Kind::Job, jobs::run(Job::Prune, self.store.clone(), PRUNE_INTERVAL, stop.clone()));
+        let audit = Job::Audit(self.config.jobs.audit_retention);
+        tasks.spawn(Kind::Job, jobs::run(audit, self.store.clone(), AUDIT_INTERVAL, stop.clone()));
         let lag = jobs::lag::Lag::new(self.store.clone(), self.groups.clone(), self.lags.clone());
         tasks.spawn(Kind::Job, lag.run(stop.clone()));
         let quotas = jobs::quotas::QuotaLoader {
@@ -339,6 +342,7 @@ impl Ground {
         };
         let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
         self.tasks.spawn(Kind::Watch, authenticator.clone().watch(self.tasks.stopping()));
+        self.tasks.spawn(Kind::Watch, authenticator.clone().write_refusals(self.tasks.stopping()));
         let routes = routes(
             publish::PublishService::new(publisher, self.tasks.clone()),
             consume::ConsumeService::new(deliveries),
@@ -353,6 +357,7 @@ impl Ground {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),
                 auth: auth::AuthCalls::new(Sessions::new(self.store.clone(), authenticator.clone())),
                 users: users::UserCalls::new(Users::new(self.store.clone(), authenticator.clone())),
+                audit: audit::AuditCalls::new(AuditLog::new(self.store.clone())),
             },
             &reporter,
             self.config.server.reflection,

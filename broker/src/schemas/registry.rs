@@ -1,6 +1,7 @@
 //! Registering schemas, and asking what would be.
 
 use crate::catalogue::{Answer, Once, Page, existing};
+use crate::domain::audit::Target;
 use crate::domain::event::Event;
 use crate::domain::ids::StreamName;
 use crate::domain::limits::{SCHEMA_TYPES_MAX, SCHEMA_VERSIONS_MAX};
@@ -63,7 +64,11 @@ impl Schemas {
         candidate: &Candidate,
     ) -> Result<Answer<Registered>> {
         let organization = granted.organization();
-        let answer = self.store.change(organization, once, |tenant| async move {
+        let registered = |made: &Registered| {
+            let version = format!("version {}", made.schema.version);
+            Target::schema(&candidate.stream, &candidate.event_type).saying(version)
+        };
+        let answer = self.store.change(granted.actor(), once, registered, |tenant| async move {
             let schema = add(&tenant, granted, candidate).await?;
             Ok(Registered { stream: candidate.stream.clone(), schema })
         });

@@ -6,6 +6,7 @@
 
 pub mod admin_requests;
 pub mod append;
+pub mod audit;
 pub mod columns;
 pub mod connect;
 pub mod consumer_groups;

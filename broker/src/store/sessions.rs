@@ -1,6 +1,7 @@
 //! Signing in and out, before and beside any organization: all by function.
 
 use crate::domain::Result;
+use crate::domain::audit::Origin;
 use crate::domain::ids::OrganizationId;
 use crate::store::{Client, error::from_postgres};
 use std::collections::HashSet;
@@ -27,7 +28,7 @@ pub struct Beginning<'a> {
     pub new_hash: Option<&'a str>,
     pub refresh_sha256: &'a [u8],
     pub client: &'a str,
-    pub address: &'a str,
+    pub origin: &'a Origin,
     pub session: Duration,
     pub refresh: Duration,
 }
@@ -36,15 +37,16 @@ pub struct Beginning<'a> {
 pub async fn begin(client: &impl Client, beginning: &Beginning<'_>) -> Result<Option<Uuid>> {
     let sql = include_str!("sql/session/begin.sql");
     let (session, refresh) = (seconds(beginning.session), seconds(beginning.refresh));
-    let parameters: [&(dyn postgres_types::ToSql + Sync); 8] = [
+    let parameters: [&(dyn postgres_types::ToSql + Sync); 9] = [
         &beginning.account.user,
         &beginning.account.password_hash,
         &beginning.new_hash,
         &beginning.refresh_sha256,
         &beginning.client,
-        &beginning.address,
+        &&*beginning.origin.address,
         &session,
         &refresh,
+        &&*beginning.origin.request_id,
     ];
     Ok(client.query_one(sql, &parameters).await.map_err(from_postgres)?.get(0))
 }
@@ -60,9 +62,18 @@ pub enum Refreshed {
 }
 
 /// Uses a refresh token up, in favour of the next one.
-pub async fn refresh(client: &impl Client, token: &[u8], next: &[u8], lifetime: Duration) -> Result<Refreshed> {
+pub async fn refresh(
+    client: &impl Client,
+    token: &[u8],
+    next: &[u8],
+    lifetime: Duration,
+    origin: &Origin,
+) -> Result<Refreshed> {
     let sql = include_str!("sql/session/refresh.sql");
-    let row = client.query_opt(sql, &[&token, &next, &seconds(lifetime)]).await.map_err(from_postgres)?;
+    let row = client
+        .query_opt(sql, &[&token, &next, &seconds(lifetime), &&*origin.address, &&*origin.request_id])
+        .await
+        .map_err(from_postgres)?;
     Ok(match row {
         None => Refreshed::Unknown,
         Some(row) if row.get("reused") => Refreshed::Reused(row.get("session_id")),
@@ -103,15 +114,16 @@ pub async fn good(client: &impl Client, sessions: &[Uuid]) -> Result<HashSet<(Uu
 }
 
 /// Ends the session that a refresh token belongs to.
-pub async fn logout(client: &impl Client, token: &[u8]) -> Result<Option<Uuid>> {
-    let row = client.query_one(include_str!("sql/session/logout.sql"), &[&token]).await.map_err(from_postgres)?;
-    Ok(row.get(0))
+pub async fn logout(client: &impl Client, token: &[u8], origin: &Origin) -> Result<Option<Uuid>> {
+    let sql = include_str!("sql/session/logout.sql");
+    Ok(client.query_one(sql, &[&token, &&*origin.address, &&*origin.request_id]).await.map_err(from_postgres)?.get(0))
 }
 
 /// Sets the password of whoever was given this token.
-pub async fn accept(client: &impl Client, token: &[u8], password_hash: &str) -> Result<Option<Uuid>> {
+pub async fn accept(client: &impl Client, token: &[u8], password_hash: &str, origin: &Origin) -> Result<Option<Uuid>> {
     let sql = include_str!("sql/session/accept.sql");
-    Ok(client.query_one(sql, &[&token, &password_hash]).await.map_err(from_postgres)?.get(0))
+    let row = client.query_one(sql, &[&token, &password_hash, &&*origin.address, &&*origin.request_id]).await;
+    Ok(row.map_err(from_postgres)?.get(0))
 }
 
 /// How long the most throttled of the subjects has to wait, each with its limit of failures.

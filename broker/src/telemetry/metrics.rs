@@ -109,6 +109,8 @@ pub struct Metrics {
     pub shed_calls: Counter,
     /// Calls, publishes and streams refused by a quota.
     pub refused_by_quota: Counter,
+    /// Refusals and failed sign-ins beyond what the audit log lists.
+    pub unlisted_refusals: Counter,
     /// Panics, caught.
     pub panics: Counter,
     /// Tasks that ended with a failure.
@@ -256,6 +258,7 @@ impl Metrics {
             aged_connections: count("eventflow_aged_connections_total", Count, "Connections asked to go because of their age."),
             shed_calls: count("eventflow_shed_calls_total", Count, "Calls shed because too many ran."),
             refused_by_quota: count("eventflow_refused_by_quota_total", Count, "Calls and publishes refused by a quota or rate."),
+            unlisted_refusals: count("eventflow_unlisted_refusals_total", Count, "Refusals and failed sign-ins beyond what the audit log lists."),
             panics: count("eventflow_panics_total", Count, "Panics, caught."),
             task_failures: count("eventflow_task_failures_total", Count, "Tasks that ended with a failure."),
         }

@@ -1,5 +1,6 @@
 //! Who may do what: the whole matrix, streams of keys that were revoked, scopes with patterns.
 
+mod audit;
 mod dynamic;
 mod keys;
 mod matrix;

@@ -1,6 +1,7 @@
 //! Verbs that ask a broker: streams, schemas, groups, lag, limits, contexts.
 
 pub mod account;
+pub mod audit;
 pub mod context;
 pub mod dlq;
 pub mod group;

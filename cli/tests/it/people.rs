@@ -72,7 +72,7 @@ async fn somebody_is_invited_signs_in_works_within_their_role_and_signs_out() {
     // A viewer looks, and does nothing.
     ok(piped(&["login", "--organization", "dev", "--email", "bob@example.com"], "gxzpqrtv-bob\n"));
     assert_eq!(ok(home.run(&["consume", "hello", "--exit", "--format", "payload"])), "first\n");
-    for refused in [&["publish", "hello", "x"][..], &["key", "list"], &["user", "list"]] {
+    for refused in [&["publish", "hello", "x"][..], &["key", "list"], &["user", "list"], &["audit"]] {
         let refused = home.run(refused);
         assert!(refused.code == 4 && refused.err.starts_with("error[PERMISSION_DENIED]"), "{refused:?}");
     }
@@ -81,6 +81,20 @@ async fn somebody_is_invited_signs_in_works_within_their_role_and_signs_out() {
     assert_eq!(ok(home.run(&["whoami"])).split(' ').next(), Some("API"), "the key of the context is back");
     let old = piped(&["login", "--organization", "dev", "--email", "bob@example.com"], "gxzpqrtv-bob\n");
     assert!(old.code == 4 && old.err.contains("hint: check organization, address and password"), "{old:?}");
+
+    // All of it is in the audit log, for the admin to see.
+    ok(piped(&login, "gxzpqrtv-ada\n"));
+    let invited = ok(home.run(&["audit", "--actor", "ada@example.com", "--action", "InviteUser", "--since", "1h"]));
+    assert!(invited.contains("role viewer") && invited.contains("127.0.0.1"), "{invited}");
+    let operator = ok(home.run(&["audit", "--actor", "operator", "-o", "jsonl"]));
+    assert!(operator.contains("InviteUser") && operator.contains("CreateApiKey"), "{operator}");
+    let refused = ["audit", "--actor", "bob@example.com", "--result", "refused", "-o", "jsonl"];
+    let look = async {
+        // poll
+        while !ok(home.run(&refused)).contains("ListApiKeys") {}
+    };
+    eventflow_testkit::within("bob's refusals", look).await;
+    assert_eq!(ok(home.run(&["audit", "--since", "2099-01-01"])), "no entries\n");
     dev.stop().await;
 }
 

@@ -2,11 +2,11 @@
 
 use eventflow_proto::v1::{
     PublishRequest, PublishResponse, api_key_service_client::ApiKeyServiceClient,
-    auth_service_client::AuthServiceClient, consumer_group_service_client::ConsumerGroupServiceClient,
-    consumer_service_client::ConsumerServiceClient, dead_letter_service_client::DeadLetterServiceClient,
-    log_service_client::LogServiceClient, publisher_service_client::PublisherServiceClient,
-    schema_service_client::SchemaServiceClient, stream_service_client::StreamServiceClient,
-    user_service_client::UserServiceClient,
+    audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
+    consumer_group_service_client::ConsumerGroupServiceClient, consumer_service_client::ConsumerServiceClient,
+    dead_letter_service_client::DeadLetterServiceClient, log_service_client::LogServiceClient,
+    publisher_service_client::PublisherServiceClient, schema_service_client::SchemaServiceClient,
+    stream_service_client::StreamServiceClient, user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -86,6 +86,10 @@ impl Transport {
 
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Authorized> {
         ApiKeyServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Authorized> {
+        AuditServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn auth(&self) -> AuthServiceClient<Authorized> {

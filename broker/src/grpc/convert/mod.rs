@@ -1,6 +1,7 @@
 //! Wire types to values and back. What is wrong is named by the path of its field; nothing of the wire goes further.
 
 pub mod api_key;
+pub mod audit;
 pub mod dead_letter;
 pub mod delivery;
 pub mod event;

@@ -29,11 +29,15 @@ mod rewrite;
 mod shape;
 mod shed;
 
-pub use self::{authentication::caller, body::AnswerBody, request_id::RequestId};
+pub use self::{
+    authentication::{caller, origin},
+    body::AnswerBody,
+    request_id::RequestId,
+};
 
 use crate::{
     config::Reflection,
-    domain::{Applied, Error, Reason, Result},
+    domain::{Applied, Error, Reason, Result, audit::Origin},
     grpc::status,
     identity::{Authenticator, Caller},
     limits::{Limits, Who},
@@ -53,6 +57,8 @@ use tracing::Instrument;
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
+    /// The same without the port, as it is kept.
+    pub host: Arc<str>,
     /// Fires when the connection is asked to go, because of its age or a shutdown: a session should say go-away and end.
     pub going: CancellationToken,
     /// Fires when whatever is still open is ended for it.
@@ -63,7 +69,14 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, going: CancellationToken::new(), ended: CancellationToken::new(), calls: TaskTracker::new() }
+        let host = address.ip().to_canonical().to_string().into();
+        Self {
+            address,
+            host,
+            going: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            calls: TaskTracker::new(),
+        }
     }
 }
 
@@ -138,11 +151,14 @@ impl Door {
         call.end_within(deadline.end);
         let mut request = request;
         request.extensions_mut().insert(peer.clone());
+        let origin =
+            Origin { request_id: call.id().text().clone(), method: method.name().clone(), address: peer.host.clone() };
         request.extensions_mut().insert(call.id().clone());
+        request.extensions_mut().insert(origin.clone());
         request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer.address) });
         deadline::within(deadline.head, async {
             if method.needs_key() {
-                let caller = self.authenticator.authenticate(request.headers(), call.id().text()).await;
+                let caller = self.authenticator.authenticate(request.headers(), &origin).await;
                 let caller = caller.map_err(|error| error.applied(Applied::No))?;
                 self.limit(&caller, &method, call)?;
                 if method.kind() != Kind::Unary {

@@ -35,7 +35,7 @@ impl Observed {
         let span = tracing::info_span!(
             "call",
             otel.kind = "server",
-            rpc.method = found.method.name(),
+            rpc.method = &**found.method.name(),
             request_id = %id.text(),
             peer = %peer.address,
         );

@@ -26,8 +26,12 @@ fn headers(values: &[&str]) -> HeaderMap {
     headers
 }
 
+fn origin() -> Origin {
+    Origin { request_id: "request-1".into(), method: "test".into(), address: "127.0.0.1".into() }
+}
+
 async fn call(authenticator: &Authenticator, values: &[&str]) -> Result<Caller> {
-    authenticator.authenticate(&headers(values), &"request-1".into()).await
+    authenticator.authenticate(&headers(values), &origin()).await
 }
 
 #[tokio::test]
@@ -38,7 +42,7 @@ async fn a_good_key_names_its_organization() {
         let caller = call(&authenticator, &[&format!("{scheme} {}", key.reveal())]).await.expect("known");
         assert_eq!(caller.organization(), OrganizationId(7));
         assert_eq!(caller.who(), Who::Key(key.id()));
-        assert_eq!(&**caller.request_id(), "request-1");
+        assert_eq!(&*caller.origin().request_id, "request-1");
     }
 }
 

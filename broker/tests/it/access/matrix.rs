@@ -14,13 +14,13 @@ use tonic::transport::{Channel, Endpoint};
 /// a caller who may do everything is not refused.
 const TABLE: &str = include_str!("matrix.txt");
 
-struct Row<'a> {
-    rpc: &'a str,
+pub struct Row<'a> {
+    pub rpc: &'a str,
     codes: Vec<&'a str>,
-    request: &'a str,
+    pub request: &'a str,
 }
 
-fn table() -> (Vec<&'static str>, Vec<Row<'static>>) {
+pub fn table() -> (Vec<&'static str>, Vec<Row<'static>>) {
     let mut lines = TABLE.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     let columns: Vec<&str> = lines.next().expect("a head").split_whitespace().skip(1).collect();
     let columns = columns[..columns.len() - 1].to_vec();
@@ -77,21 +77,21 @@ async fn credentials(ground: &Ground, app: &App) -> BTreeMap<&'static str, Optio
 }
 
 /// Objects of `acme` that a cell may use up.
-struct Objects {
+pub struct Objects {
     clients: Clients,
     admin: Clients,
     made: usize,
 }
 
 impl Objects {
-    async fn new(ground: &Ground, app: &App) -> Self {
+    pub async fn new(ground: &Ground, app: &App) -> Self {
         let admin = ground.signed_in(app, "acme", "maker@example.com", Role::Admin).await;
         let clients = Clients::new(app, &ground.key("acme").await).await;
         Self { clients, admin: Clients::new(app, &admin).await, made: 0 }
     }
 
     /// The request with names of new objects in it.
-    async fn fill(&mut self, request: &str) -> String {
+    pub async fn fill(&mut self, request: &str) -> String {
         self.made += 1;
         let number = self.made;
         let (stream, group) = (format!("own.s{number}"), format!("own.g{number}"));

@@ -2,6 +2,7 @@
 
 use eventflow_broker::catalogue::{Catalogue, Changed};
 use eventflow_broker::domain::access::Grants;
+use eventflow_broker::domain::audit::Origin;
 use eventflow_broker::domain::ids::GroupId;
 use eventflow_broker::domain::quota::Quotas;
 use eventflow_broker::grpc::{consumer_groups::ConsumerGroups, streams::Streams};
@@ -93,7 +94,8 @@ async fn caller(store: &Store, organization: &str) -> Caller {
     let authenticator = Authenticator::new(KeySource::Postgres(store.clone()));
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, format!("Bearer {}", key.reveal()).parse().expect("a header"));
-    authenticator.authenticate(&headers, &"test".into()).await.expect("a caller")
+    let origin = Origin { request_id: "test".into(), method: "test".into(), address: "127.0.0.1".into() };
+    authenticator.authenticate(&headers, &origin).await.expect("a caller")
 }
 
 /// The reason of a refusal.

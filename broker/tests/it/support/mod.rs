@@ -8,6 +8,7 @@ use eventflow_broker::domain::access::{Grants, Role};
 use eventflow_broker::identity::{ApiKey, Environment, install_key, invite_first};
 use eventflow_broker::runtime::app::App;
 use eventflow_proto::v1::api_key_service_client::ApiKeyServiceClient;
+use eventflow_proto::v1::audit_service_client::AuditServiceClient;
 use eventflow_proto::v1::auth_service_client::AuthServiceClient;
 use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClient;
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
@@ -137,6 +138,7 @@ pub struct Clients {
     pub groups: ConsumerGroupServiceClient<Door>,
     // Boxed: few tests need them, and every future of a test holds all clients.
     pub keys: Box<ApiKeyServiceClient<Door>>,
+    pub audit: Box<AuditServiceClient<Door>>,
     pub auth: Box<AuthServiceClient<Door>>,
     pub users: Box<UserServiceClient<Door>>,
     pub schemas: Box<SchemaServiceClient<Door>>,
@@ -161,6 +163,7 @@ impl Clients {
             groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             dead_letters: Box::new(DeadLetterServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),
+            audit: Box::new(AuditServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             auth: Box::new(AuthServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             schemas: Box::new(SchemaServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             users: Box::new(UserServiceClient::with_interceptor(channel, with_key)),

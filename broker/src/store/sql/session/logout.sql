@@ -1,1 +1,1 @@
-select eventflow.logout_v1($1::bytea)
+select eventflow.logout_v2($1::bytea, $2::text, $3::text)

@@ -1,1 +1,1 @@
-select session_id, reused from eventflow.refresh_session_v1($1::bytea, $2::bytea, $3::integer)
+select session_id, reused from eventflow.refresh_session_v2($1::bytea, $2::bytea, $3::integer, $4::text, $5::text)
