@@ -62,6 +62,8 @@ create table consumer_offset (
     organization_id bigint not null,
     partition_index integer not null,
     next_offset bigint not null,
+    -- Where the group began, or was last moved to; null: at the floor.
+    start_offset bigint,
     -- The number that fences: raised whenever the holder changes, re-attaches, or is moved.
     lease_epoch bigint not null default 0,
     -- Who holds the partition; null when nobody does.
@@ -87,14 +89,16 @@ create function create_progress_v1(
 language sql volatile security definer set search_path = eventflow, pg_temp
 as $$
     insert into group_state (group_id, organization_id) values (p_group, p_organization);
-    insert into consumer_offset (group_id, partition_id, organization_id, partition_index, next_offset)
-    select p_group, p.partition_id, p_organization, p.partition_index,
-           case p_start when 'latest' then e.next_offset
-                        when 'time' then offset_at_time_v1(p_organization, p.partition_id, p_time)
-                        else h.floor_offset end
+    insert into consumer_offset (group_id, partition_id, organization_id, partition_index, next_offset, start_offset)
+    select p_group, p.partition_id, p_organization, p.partition_index, s.start_offset, s.start_offset
     from stream_partition p
     join partition_head h on h.partition_id = p.partition_id
     cross join lateral partition_end(p.partition_id) e
+    cross join lateral (
+        select case p_start when 'latest' then e.next_offset
+                            when 'time' then offset_at_time_v1(p_organization, p.partition_id, p_time)
+                            else h.floor_offset end as start_offset
+    ) s
     where p.stream_id = p_stream and p.organization_id = p_organization
 $$;
 

@@ -120,7 +120,8 @@ begin
         return;
     end if;
     update consumer_offset o
-    set next_offset = within_log(t.id, t.target, s.log_epoch), lease_epoch = o.lease_epoch + 1, claim_offset = null,
+    set next_offset = within_log(t.id, t.target, s.log_epoch), start_offset = within_log(t.id, t.target, s.log_epoch),
+        lease_epoch = o.lease_epoch + 1, claim_offset = null,
         in_place_offset = null
     from unnest(p_partitions, p_offsets) as t(id, target) cross join log_state s
     where o.group_id = p_group and o.partition_id = t.id;

@@ -292,7 +292,7 @@ pub struct PartitionSeek {
 /// Administration of consumer groups. From [`Client::groups`].
 #[derive(Clone, Debug)]
 pub struct Groups {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Groups {

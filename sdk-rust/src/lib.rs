@@ -45,6 +45,7 @@ pub mod dead_letters;
 mod duplex;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod groups;
 mod limits;
 mod options;

@@ -1,5 +1,6 @@
 //! What a Commit stream, or an operator, asks of a session.
 
+use crate::delivery::explain::Sent;
 use crate::domain::position::Fence;
 use crate::domain::{Error, Reason, Result};
 use std::ops::Range;
@@ -30,6 +31,11 @@ pub enum Control {
         reply: oneshot::Sender<Vec<OutcomeFailure>>,
     },
     Leave,
+    /// What was sent of a partition; None: it is not held.
+    Tell {
+        partition: u32,
+        reply: oneshot::Sender<Option<Sent>>,
+    },
 }
 
 /// What became of events that follow one another.

@@ -6,6 +6,7 @@
 
 pub mod commits;
 pub mod control;
+pub mod explain;
 pub mod feeder;
 pub mod frame;
 pub mod frames;
@@ -26,6 +27,7 @@ pub mod window;
 
 use crate::catalogue::Catalogue;
 use crate::delivery::commits::CommitHandle;
+use crate::delivery::explain::Explainer;
 use crate::delivery::frames::{Frames, frames};
 use crate::delivery::pool::Pools;
 use crate::delivery::registry::Registry;
@@ -89,6 +91,17 @@ pub struct Subscription {
 }
 
 impl Deliveries {
+    /// Says why an event is not delivered.
+    pub fn explainer(&self) -> Explainer {
+        Explainer {
+            catalogue: self.catalogue.clone(),
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            pools: self.pools.clone(),
+            trust: self.trust.clone(),
+        }
+    }
+
     /// Makes the caller a member and returns its frames; the session lives until they are dropped.
     pub async fn subscribe(&self, granted: &Granted<Consume>, subscription: Subscription) -> Result<Frames> {
         let group = self.catalogue.group(granted, &subscription.group).await?;

@@ -69,6 +69,11 @@ impl Registry {
         }
     }
 
+    /// The way to a session, when it lives here.
+    pub fn local(&self, session: Uuid) -> Option<mpsc::Sender<Control>> {
+        self.lock().get(&session).map(|entry| entry.control.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

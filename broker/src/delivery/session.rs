@@ -338,9 +338,17 @@ impl Session {
     }
 
     async fn obey(&mut self, control: Control) -> Option<End> {
+        let control = match control {
+            // Nobody of the member's.
+            Control::Tell { partition, reply } => {
+                let _ = reply.send(self.tell(partition));
+                return None;
+            }
+            control => control,
+        };
         self.last_heard = Some(Instant::now());
         match control {
-            Control::Attached | Control::Heartbeat => {}
+            Control::Attached | Control::Heartbeat | Control::Tell { .. } => {}
             // Without its Commit stream the session is watched by the transport's keepalive.
             Control::Detached => self.last_heard = None,
             Control::Commit { commits, reply } => self.commit(commits, reply),

@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod event;
 pub mod event_view;
+pub mod explanation;
 pub mod filter;
 pub mod fingerprint;
 pub mod group;

@@ -38,7 +38,8 @@ pub struct Trust {
 }
 
 impl Trust {
-    fn new(incarnation: Uuid) -> Self {
+    /// Nothing may be delivered before the first renewal.
+    pub fn new(incarnation: Uuid) -> Self {
         Self { until: Arc::default(), incarnation: watch::Sender::new(incarnation) }
     }
 

@@ -1,28 +1,32 @@
 //! `ConsumerGroupService`.
 
 use crate::catalogue::{Catalogue, Deletion, Delivery};
+use crate::delivery::explain::Explainer;
 use crate::domain::ids::{GroupName, StreamName};
+use crate::grpc::convert::explanation::place;
 use crate::grpc::convert::group::{group_change, lag, members, new_group, seek};
 use crate::grpc::convert::request_id::{once, respond};
 use crate::grpc::layers::caller;
-use crate::identity::{Describe, ManageGroups, authorize};
+use crate::identity::{Describe, ManageGroups, Read, authorize};
 use eventflow_proto::v1::{
     CreateConsumerGroupRequest, CreateConsumerGroupResponse, DeleteConsumerGroupRequest, DeleteConsumerGroupResponse,
-    GetConsumerGroupRequest, GetConsumerGroupResponse, GetLagRequest, GetLagResponse, ListConsumerGroupsRequest,
-    ListConsumerGroupsResponse, ListMembersRequest, ListMembersResponse, PauseConsumerGroupRequest,
-    PauseConsumerGroupResponse, ResumeConsumerGroupRequest, ResumeConsumerGroupResponse, SeekRequest, SeekResponse,
-    UpdateConsumerGroupRequest, UpdateConsumerGroupResponse, consumer_group_service_server::ConsumerGroupService,
+    ExplainEventRequest, ExplainEventResponse, GetConsumerGroupRequest, GetConsumerGroupResponse, GetLagRequest,
+    GetLagResponse, ListConsumerGroupsRequest, ListConsumerGroupsResponse, ListMembersRequest, ListMembersResponse,
+    PauseConsumerGroupRequest, PauseConsumerGroupResponse, ResumeConsumerGroupRequest, ResumeConsumerGroupResponse,
+    SeekRequest, SeekResponse, UpdateConsumerGroupRequest, UpdateConsumerGroupResponse,
+    consumer_group_service_server::ConsumerGroupService,
 };
 use tonic::{Request, Response, Status};
 
-/// Consumer groups, over the catalogue.
+/// Consumer groups, over the catalogue; and why an event is not delivered.
 pub struct ConsumerGroups {
     catalogue: Catalogue,
+    explainer: Explainer,
 }
 
 impl ConsumerGroups {
-    pub fn new(catalogue: Catalogue) -> Self {
-        Self { catalogue }
+    pub fn new(catalogue: Catalogue, explainer: Explainer) -> Self {
+        Self { catalogue, explainer }
     }
 }
 
@@ -107,6 +111,15 @@ impl ConsumerGroupService for ConsumerGroups {
         let request = request.into_inner();
         let once = once::<_, SeekResponse>("Seek", &request.request_id, &request)?;
         respond(&self.catalogue.seek(&granted, &once, &seek(&request)?).await?)
+    }
+
+    async fn explain_event(
+        &self,
+        request: Request<ExplainEventRequest>,
+    ) -> Result<Response<ExplainEventResponse>, Status> {
+        let granted = authorize(&caller(&request)?, Read)?;
+        let (name, partition, offset) = place(request.get_ref())?;
+        Ok(Response::new(self.explainer.explain(&granted, &name, partition, offset).await?.into()))
     }
 
     async fn pause_consumer_group(

@@ -340,6 +340,7 @@ impl Ground {
             tasks: self.tasks.clone(),
             draining: self.farewell.go_away.clone(),
         };
+        let explainer = deliveries.explainer();
         let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
         self.tasks.spawn(Kind::Watch, authenticator.clone().watch(self.tasks.stopping()));
         self.tasks.spawn(Kind::Watch, authenticator.clone().write_refusals(self.tasks.stopping()));
@@ -349,7 +350,7 @@ impl Ground {
             log::LogReads::new(reads),
             Administration {
                 streams: streams::Streams::new(self.catalogue.clone()),
-                groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone()),
+                groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone(), explainer),
                 dead_letters: dead_letters::DeadLetters::new(self.catalogue.clone()),
                 schemas: schemas::SchemaRegistry::new(self.schemas.clone()),
             },

@@ -14,6 +14,7 @@ pub mod dead_letters;
 pub mod durability;
 pub mod epoch;
 pub mod error;
+pub mod explanations;
 pub mod hints;
 pub mod keys;
 pub mod log;

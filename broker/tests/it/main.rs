@@ -2,6 +2,7 @@
 
 mod access;
 mod catalogue;
+mod explain;
 mod faults;
 mod filters;
 mod groups;

@@ -44,6 +44,12 @@ enum Verb {
     },
     /// One group: members, their clients, lag of each partition
     Describe { name: String },
+    /// Where an event is, or why no member has it
+    Explain {
+        name: String,
+        /// The event: STREAM/PARTITION@OFFSET, or PARTITION@OFFSET
+        event: parse::Place,
+    },
     /// Move a group; running members go on from there
     Seek(Seek),
     /// Stop delivery; members stay
@@ -186,6 +192,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             out.object(&views::object(&group), |_| format!("changed group `{}`\n", group.name))
         }
         Verb::Describe { name } => describe(&client, &name, &mut out).await,
+        Verb::Explain { name, event } => explain(&client, &name, &event, &mut out).await,
         Verb::Seek(seek) => go(&client, seek, &mut out).await,
         Verb::Pause { name } => {
             explained(&client, &name, groups.pause(&name).await).await?;
@@ -249,6 +256,18 @@ async fn describe(client: &Client, name: &str, out: &mut Output) -> Result<()> {
     let lag = groups.lag(name).await?;
     let object = views::object_with(&group, &members, &lag);
     out.object(&object, |paint| views::description(&group, &members, &lag, paint))
+}
+
+async fn explain(client: &Client, name: &str, event: &parse::Place, out: &mut Output) -> Result<()> {
+    let groups = client.groups();
+    if let Some(stream) = &event.stream {
+        let group = explained(client, name, groups.get(name).await).await?;
+        if group.stream != *stream {
+            return Err(Failure::usage(format!("the group `{name}` reads `{}`, not `{stream}`", group.stream)));
+        }
+    }
+    let found = explained(client, name, groups.explain(name, event.partition, event.offset).await).await?;
+    out.object(&views::explanation(&found), |paint| views::explained(&found, paint))
 }
 
 async fn go(client: &Client, seek: Seek, out: &mut Output) -> Result<()> {

@@ -4,11 +4,45 @@ use std::time::Duration;
 
 use eventflow::{
     DeliveryMode, GroupInfo, OnFailure, OnTruncated,
+    explain::Explanation,
     groups::{Lag, Member, PartitionLag, PartitionSeek},
 };
 use serde_json::{Value, json};
 
 use crate::output::{Listing, Paint, Style, count, since, span};
+
+pub(super) fn explanation(found: &Explanation) -> Value {
+    json!({
+        "status": found.status.as_str(),
+        "explanation": found.explanation,
+        "member": found.member,
+        "broker": found.broker,
+        "broker_address": found.broker_address,
+        "since": found.since.map(since),
+        "until": found.until.map(since),
+        "attempt": found.attempt,
+        "reason": found.reason,
+        "error_class": found.error_class,
+        "behind_offset": found.behind_offset,
+    })
+}
+
+/// The answer for people: what, and then what belongs to it.
+pub(super) fn explained(found: &Explanation, paint: Paint) -> String {
+    let mut text = format!("{}  {}\n", paint.with(Style::Strong, found.status.as_str()), found.explanation);
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("  {name}: {value}\n"));
+        }
+    };
+    line("member", found.member.clone());
+    line("since", found.since.map(since).unwrap_or_default());
+    line("until", found.until.map(since).unwrap_or_default());
+    line("attempt", if found.attempt == 0 { String::new() } else { found.attempt.to_string() });
+    line("last failure", found.reason.clone());
+    line("error class", found.error_class.clone());
+    text
+}
 
 pub(super) fn object(group: &GroupInfo) -> Value {
     json!({

@@ -2,10 +2,12 @@
 
 mod age;
 mod pair;
+mod place;
 mod position;
 mod time;
 
 pub use age::{age, age_or_zero};
 pub use pair::pair;
+pub use place::Place;
 pub use position::From;
 pub use time::time;

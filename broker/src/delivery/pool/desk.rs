@@ -3,6 +3,7 @@
 use crate::delivery::control::{EventOutcome, event_not_in_flight, member_fenced};
 use crate::delivery::frame::Stamp;
 use crate::delivery::pool::pace::Pace;
+use crate::delivery::pool::{Flying, Known};
 use crate::domain::position::Fence;
 use crate::domain::ranges::Ranges;
 use crate::domain::retry::Tries;
@@ -238,6 +239,19 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Who has an event, and whether anybody has room.
+    pub fn known(&self, partition: u32, offset: i64) -> Known {
+        let has = |flight: &Flight| flight.open.contains(offset);
+        let flight = self.seats.values().find_map(|seat| {
+            let flights = seat.flights.iter().filter(|((at, ..), _)| *at == partition);
+            let flight = flights.map(|(_, flight)| flight).find(|flight| has(flight))?;
+            let since_ms = flight.stamp.at();
+            let until_ms = since_ms.map(|at| (at + self.timeout_ms).max(flight.deadline_ms.unwrap_or_default()));
+            Some(Flying { member: seat.member.clone(), since_ms, until_ms })
+        });
+        Known { flight, members: self.seats.len() as u64, room: self.total_room() }
     }
 
     /// Whether anybody has something.

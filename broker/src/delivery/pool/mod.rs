@@ -59,6 +59,25 @@ pub struct Sitting {
     pub window_bytes: u64,
 }
 
+/// What a pool knows of an event.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// A member has it.
+    pub flight: Option<Flying>,
+    /// Members here, and how many events they have room for.
+    pub members: u64,
+    pub room: u64,
+}
+
+/// An event that a member has; times are milliseconds since boot.
+#[derive(Clone, Debug)]
+pub struct Flying {
+    pub member: Arc<str>,
+    /// When it left the broker, and by when it must be settled. None: it has not left.
+    pub since_ms: Option<u64>,
+    pub until_ms: Option<u64>,
+}
+
 /// A session's place in a pool. Dropped, it counts as a lost stream.
 pub struct Seat {
     id: SeatId,
@@ -90,6 +109,12 @@ enum Message {
     Holds {
         seat: SeatId,
         partitions: BTreeMap<u32, PartitionId>,
+    },
+    /// Who has an event?
+    Ask {
+        partition: u32,
+        offset: i64,
+        reply: oneshot::Sender<Known>,
     },
     Leave {
         seat: SeatId,
@@ -146,6 +171,14 @@ impl Pools {
         };
         parts.tasks.spawn(Kind::Session, run.instrument(span));
         pool
+    }
+
+    /// What the group's pool at this broker knows; None: there is none.
+    pub async fn ask(&self, group: GroupId, incarnation: Uuid, partition: u32, offset: i64) -> Option<Known> {
+        let pool = self.lock().get(&(group, incarnation)).cloned()?;
+        let (reply, answer) = oneshot::channel();
+        pool.send(Message::Ask { partition, offset, reply }).await.ok()?;
+        answer.await.ok()
     }
 
     fn remove(&self, key: PoolKey, pool: &mpsc::Sender<Message>) {

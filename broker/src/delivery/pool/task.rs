@@ -215,6 +215,10 @@ impl PoolTask {
                 }
                 self.polled_ms = 0;
             }
+            Message::Ask { partition, offset, reply } => {
+                // Who asked may have gone.
+                let _ = reply.send(self.desk.known(partition, offset));
+            }
             Message::Leave { seat, going } => self.leave(seat, going),
         }
     }

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod dead_letter;
 pub mod delivery;
 pub mod event;
+pub mod explanation;
 pub mod group;
 pub mod mask;
 pub mod outcome;

@@ -1,10 +1,12 @@
 //! Two organizations, their callers, and the two services.
 
 use eventflow_broker::catalogue::{Catalogue, Changed};
+use eventflow_broker::delivery::{explain::Explainer, pool::Pools, registry::Registry};
 use eventflow_broker::domain::access::Grants;
 use eventflow_broker::domain::audit::Origin;
 use eventflow_broker::domain::ids::GroupId;
 use eventflow_broker::domain::quota::Quotas;
+use eventflow_broker::groups::Trust;
 use eventflow_broker::grpc::{consumer_groups::ConsumerGroups, streams::Streams};
 use eventflow_broker::identity::{ApiKey, Authenticator, Caller, Environment, KeySource, install_key};
 use eventflow_broker::store::{DatabaseUrl, Store};
@@ -37,9 +39,16 @@ impl Administration {
         let store = Store::new(url, 8, Duration::from_secs(10)).expect("a store");
         let (sender, changes) = mpsc::channel(64);
         let catalogue = Catalogue::new(store.clone(), Changed::new(sender), Quotas::default());
+        let explainer = Explainer {
+            catalogue: catalogue.clone(),
+            store: store.clone(),
+            registry: Registry::default(),
+            pools: Pools::default(),
+            trust: Trust::new(uuid::Uuid::nil()),
+        };
         Self {
             streams: Streams::new(catalogue.clone()),
-            groups: ConsumerGroups::new(catalogue.clone()),
+            groups: ConsumerGroups::new(catalogue.clone(), explainer),
             catalogue,
             changes,
             acme: caller(&store, "acme").await,
