@@ -55,6 +55,10 @@ pub enum Command {
     User(client::user::Arguments),
     /// Who did what: entries of the audit log
     Audit(client::audit::Arguments),
+    /// The organization itself: show, rename
+    Org(client::org::Arguments),
+    /// Make an organization, where the broker lets everybody, and sign in as its first admin
+    Register(client::account::Register),
     /// Sign in; the session is kept with the context
     Login(client::account::Login),
     /// Sign out
@@ -91,6 +95,8 @@ impl Command {
             Self::Key(arguments) => client::key::run(arguments).await,
             Self::User(arguments) => client::user::run(arguments).await,
             Self::Audit(arguments) => client::audit::run(arguments).await,
+            Self::Org(arguments) => client::org::run(arguments).await,
+            Self::Register(arguments) => client::account::register(arguments).await,
             Self::Login(arguments) => client::account::login(arguments).await,
             Self::Logout(arguments) => client::account::logout(arguments).await,
             Self::Whoami(arguments) => client::account::whoami(arguments).await,

@@ -35,6 +35,29 @@ impl std::fmt::Debug for SessionTokens {
     }
 }
 
+/// An organization that is to be, and its first admin.
+#[derive(Clone, Default)]
+pub struct NewOrganization {
+    /// For signing in: 3 to 63 of a-z, 0-9 and `-`.
+    pub organization: String,
+    /// What people call it.
+    pub display_name: String,
+    /// Address of the admin.
+    pub email: String,
+    /// Name of the admin.
+    pub name: String,
+    /// 8 to 128 characters.
+    pub password: String,
+    /// What signs in, for people.
+    pub application: String,
+}
+
+impl std::fmt::Debug for NewOrganization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewOrganization").field("organization", &self.organization).finish_non_exhaustive()
+    }
+}
+
 /// Whose credential a client has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -84,6 +107,24 @@ impl Auth {
             client: application.to_owned(),
         };
         let answer = self.client.once(|broker: Transport| async move { broker.auth().login(request).await }).await?;
+        let tokens = required(answer.tokens, "tokens")?.try_into()?;
+        Ok((tokens, required(answer.user, "user")?.try_into()?))
+    }
+
+    /// Makes an organization with its first admin, and begins their session. Not tried again after a lost answer: try to sign in.
+    ///
+    /// # Errors
+    /// `REGISTRATION_CLOSED`, `ORGANIZATION_EXISTS`, `INVALID_ARGUMENT`, `TOO_MANY_ATTEMPTS`.
+    pub async fn register(&self, new: NewOrganization) -> Result<(SessionTokens, UserInfo)> {
+        let request = v1::RegisterRequest {
+            organization: new.organization,
+            display_name: new.display_name,
+            email: new.email,
+            name: new.name,
+            password: new.password,
+            client: new.application,
+        };
+        let answer = self.client.once(|broker: Transport| async move { broker.auth().register(request).await }).await?;
         let tokens = required(answer.tokens, "tokens")?.try_into()?;
         Ok((tokens, required(answer.user, "user")?.try_into()?))
     }

@@ -19,6 +19,7 @@ use crate::{
     groups::Groups,
     limits::Limits,
     options::ClientOptions,
+    organization::OwnOrganization,
     position::Appended,
     producer::{Hub, ProducerBuilder},
     read::ReadBuilder,
@@ -103,6 +104,11 @@ impl Client {
     /// Signing in and out.
     pub fn auth(&self) -> Auth {
         Auth::new(self.clone())
+    }
+
+    /// The organization of the credential.
+    pub fn organization(&self) -> OwnOrganization {
+        OwnOrganization::new(self.clone())
     }
 
     /// Administration of users.

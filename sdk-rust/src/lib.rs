@@ -49,6 +49,7 @@ pub mod explain;
 pub mod groups;
 mod limits;
 mod options;
+pub mod organization;
 mod pages;
 mod position;
 pub mod producer;

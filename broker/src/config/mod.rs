@@ -4,6 +4,7 @@
 //! reported at once, each in a line that names the key, the value and what is allowed. The environment is read here and
 //! nowhere else. Never done here: opening files that a setting names, or anything at run time.
 
+mod accounts;
 mod broker;
 mod database;
 mod delivery;
@@ -21,6 +22,7 @@ mod shutdown;
 mod source;
 
 pub use self::{
+    accounts::{Accounts, Registration},
     broker::Broker,
     database::Database,
     delivery::Delivery,
@@ -54,6 +56,7 @@ pub struct Config {
     pub groups: Groups,
     pub jobs: Jobs,
     pub limits: Limits,
+    pub accounts: Accounts,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -90,6 +93,7 @@ impl Config {
             groups: Groups::read(&mut reader),
             jobs: Jobs::read(&mut reader),
             limits: Limits::read(&mut reader),
+            accounts: Accounts::read(&mut reader),
             shutdown: Shutdown::read(&mut reader),
             log: Log::read(&mut reader),
         };

@@ -31,6 +31,8 @@ pub enum Action {
     ManageKeys,
     /// Invite, look at, change and remove users.
     ManageUsers,
+    /// Change the organization itself.
+    ManageOrganization,
     /// Read the audit log.
     ReadAudit,
     /// Manage one's own sessions and password.
@@ -96,7 +98,7 @@ pub fn holders(action: Action) -> &'static [Holder] {
         Action::ManageStreams | Action::ManageGroups => &[MANAGE, EDITOR, ADMIN],
         Action::ManageKeys => &[MANAGE, ADMIN],
         // A key that could let people in would outlive its own end.
-        Action::ManageUsers | Action::ReadAudit => &[ADMIN],
+        Action::ManageUsers | Action::ManageOrganization | Action::ReadAudit => &[ADMIN],
         Action::OwnAccount => &[VIEWER, EDITOR, ADMIN],
     }
 }
@@ -113,6 +115,7 @@ impl Action {
             Self::ManageGroups => "manage consumer groups",
             Self::ManageKeys => "manage API keys",
             Self::ManageUsers => "manage users",
+            Self::ManageOrganization => "manage the organization",
             Self::ReadAudit => "read the audit log",
             Self::OwnAccount => "have sessions and a password",
         }
@@ -124,7 +127,9 @@ impl Action {
             Self::Publish | Self::Consume | Self::Read | Self::Describe | Self::ManageStreams | Self::ManageGroups => {
                 true
             }
-            Self::ManageKeys | Self::ManageUsers | Self::ReadAudit | Self::OwnAccount => false,
+            Self::ManageKeys | Self::ManageUsers | Self::ManageOrganization | Self::ReadAudit | Self::OwnAccount => {
+                false
+            }
         }
     }
 }
@@ -285,7 +290,7 @@ impl Authority {
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 10] = [
+    const ACTIONS: [Action; 11] = [
         Action::Publish,
         Action::Consume,
         Action::Read,
@@ -294,6 +299,7 @@ mod tests {
         Action::ManageGroups,
         Action::ManageKeys,
         Action::ManageUsers,
+        Action::ManageOrganization,
         Action::ReadAudit,
         Action::OwnAccount,
     ];
@@ -305,7 +311,10 @@ mod tests {
     #[test]
     fn a_key_with_every_scope_may_do_everything_everywhere_but_what_belongs_to_people() {
         for action in ACTIONS {
-            let of_people = matches!(action, Action::ManageUsers | Action::ReadAudit | Action::OwnAccount);
+            let of_people = matches!(
+                action,
+                Action::ManageUsers | Action::ManageOrganization | Action::ReadAudit | Action::OwnAccount
+            );
             let expected = (!of_people).then_some(Reach::Everywhere);
             assert_eq!(Authority::Key(Grants::everything()).reach(action), expected, "{action:?}");
         }
@@ -314,9 +323,9 @@ mod tests {
     #[test]
     fn each_role_may_do_what_the_one_below_it_may() {
         let allowed = |role| ACTIONS.map(|action| Authority::User(role).reach(action).is_some());
-        assert_eq!(allowed(Role::Viewer), [false, false, true, true, false, false, false, false, false, true]);
-        assert_eq!(allowed(Role::Editor), [true, true, true, true, true, true, false, false, false, true]);
-        assert_eq!(allowed(Role::Admin), [true; 10]);
+        assert_eq!(allowed(Role::Viewer), [false, false, true, true, false, false, false, false, false, false, true]);
+        assert_eq!(allowed(Role::Editor), [true, true, true, true, true, true, false, false, false, false, true]);
+        assert_eq!(allowed(Role::Admin), [true; 11]);
     }
 
     #[test]

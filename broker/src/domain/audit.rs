@@ -60,6 +60,10 @@ impl Target {
         Self::new("schema", name)
     }
 
+    pub fn organization(name: &str) -> Self {
+        Self::new("organization", name)
+    }
+
     pub fn key(id: impl std::fmt::Display) -> Self {
         Self::new("key", id)
     }

@@ -73,6 +73,8 @@ reasons! {
     TooManyAttempts = "TOO_MANY_ATTEMPTS", ResourceExhausted, "Too many sign-ins have failed lately, of this account or from this address.";
     UserNotFound = "USER_NOT_FOUND", NotFound, "No such user in this organization.";
     UserExists = "USER_EXISTS", AlreadyExists, "The organization has a user with that address.";
+    RegistrationClosed = "REGISTRATION_CLOSED", PermissionDenied, "Only operators make organizations here.";
+    OrganizationExists = "ORGANIZATION_EXISTS", AlreadyExists, "An organization of that name exists.";
     LastAdmin = "LAST_ADMIN", FailedPrecondition, "Nobody would be left who can let others in.";
     StreamNotFound = "STREAM_NOT_FOUND", NotFound, "No such stream in this organization.";
     StreamExists = "STREAM_EXISTS", AlreadyExists, "A stream of that name exists.";

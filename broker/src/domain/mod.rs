@@ -16,6 +16,7 @@ pub mod group;
 pub mod group_settings;
 pub mod ids;
 pub mod labels;
+pub mod organization;
 pub mod page;
 pub mod password;
 pub mod pattern;

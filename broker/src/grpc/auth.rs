@@ -2,22 +2,24 @@
 
 use crate::grpc::convert::user::{caller_response, tokens};
 use crate::grpc::layers::{caller, origin};
-use crate::identity::{OwnAccount, Sessions, SignIn, authorize};
+use crate::identity::{NewOrganization, OwnAccount, Registration, Sessions, SignIn, authorize};
 use eventflow_proto::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, ChangePasswordRequest, ChangePasswordResponse, GetCallerRequest,
     GetCallerResponse, LoginRequest, LoginResponse, LogoutEverywhereRequest, LogoutEverywhereResponse, LogoutRequest,
-    LogoutResponse, RefreshSessionRequest, RefreshSessionResponse, auth_service_server::AuthService,
+    LogoutResponse, RefreshSessionRequest, RefreshSessionResponse, RegisterRequest, RegisterResponse,
+    auth_service_server::AuthService,
 };
 use tonic::{Request, Response, Status};
 
 /// Signing in and out, over `identity`.
 pub struct AuthCalls {
     sessions: Sessions,
+    registration: Registration,
 }
 
 impl AuthCalls {
-    pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+    pub fn new(sessions: Sessions, registration: Registration) -> Self {
+        Self { sessions, registration }
     }
 }
 
@@ -29,6 +31,14 @@ impl AuthService for AuthCalls {
         let sign_in = SignIn { organization, email, password, client, origin };
         let (issued, user) = self.sessions.login(sign_in).await?;
         Ok(Response::new(LoginResponse { tokens: Some(tokens(issued)), user: Some((&user).into()) }))
+    }
+
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+        let origin = origin(&request)?;
+        let RegisterRequest { organization, display_name, email, name, password, client } = request.into_inner();
+        let new = NewOrganization { organization, display_name, email, name, password, client, origin };
+        let (issued, user) = self.sessions.register(self.registration, new).await?;
+        Ok(Response::new(RegisterResponse { tokens: Some(tokens(issued)), user: Some((&user).into()) }))
     }
 
     async fn refresh_session(

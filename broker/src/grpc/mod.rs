@@ -15,6 +15,7 @@ pub mod dead_letters;
 pub mod health;
 pub mod layers;
 pub mod log;
+pub mod organizations;
 mod preface;
 pub mod publish;
 pub mod reflection;
@@ -30,8 +31,8 @@ use eventflow_proto::v1::{
     api_key_service_server::ApiKeyService, audit_service_server::AuditService, auth_service_server::AuthService,
     consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
     dead_letter_service_server::DeadLetterService, log_service_server::LogService,
-    publisher_service_server::PublisherService, schema_service_server::SchemaService,
-    stream_service_server::StreamService, user_service_server::UserService,
+    organization_service_server::OrganizationService, publisher_service_server::PublisherService,
+    schema_service_server::SchemaService, stream_service_server::StreamService, user_service_server::UserService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
@@ -45,10 +46,11 @@ pub struct Administration<S, G, D, R> {
 }
 
 /// The services of programs and people.
-pub struct Identity<K, A, U, L> {
+pub struct Identity<K, A, U, O, L> {
     pub keys: K,
     pub auth: A,
     pub users: U,
+    pub organizations: O,
     pub audit: L,
 }
 
@@ -63,12 +65,18 @@ pub fn routes(
         impl DeadLetterService,
         impl SchemaService,
     >,
-    identity: Identity<impl ApiKeyService, impl AuthService, impl UserService, impl AuditService>,
+    identity: Identity<
+        impl ApiKeyService,
+        impl AuthService,
+        impl UserService,
+        impl OrganizationService,
+        impl AuditService,
+    >,
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
     let Administration { streams, groups, dead_letters, schemas } = administration;
-    let Identity { keys, auth, users, audit } = identity;
+    let Identity { keys, auth, users, organizations, audit } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
         .add_service(servers::consumer(consumer))
@@ -79,6 +87,7 @@ pub fn routes(
         .add_service(servers::api_keys(keys))
         .add_service(servers::auth(auth))
         .add_service(servers::users(users))
+        .add_service(servers::organizations(organizations))
         .add_service(servers::audit(audit))
         .add_service(servers::schemas(schemas))
         .add_service(health::server(health));

@@ -9,6 +9,7 @@ use eventflow_proto::v1::{
     consumer_service_server::{ConsumerService, ConsumerServiceServer},
     dead_letter_service_server::{DeadLetterService, DeadLetterServiceServer},
     log_service_server::{LogService, LogServiceServer},
+    organization_service_server::{OrganizationService, OrganizationServiceServer},
     publisher_service_server::{PublisherService, PublisherServiceServer},
     schema_service_server::{SchemaService, SchemaServiceServer},
     stream_service_server::{StreamService, StreamServiceServer},
@@ -104,6 +105,16 @@ pub fn api_keys<T: ApiKeyService>(service: T) -> ApiKeyServiceServer<T> {
 /// Neither requests nor answers are compressed: both hold secrets.
 pub fn auth<T: AuthService>(service: T) -> AuthServiceServer<T> {
     AuthServiceServer::new(service).max_decoding_message_size(ACCOUNT_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+}
+
+pub fn organizations<T: OrganizationService>(service: T) -> OrganizationServiceServer<T> {
+    OrganizationServiceServer::new(service)
+        .max_decoding_message_size(ACCOUNT_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
 }
 
 pub fn audit<T: AuditService>(service: T) -> AuditServiceServer<T> {

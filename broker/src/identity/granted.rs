@@ -40,6 +40,10 @@ pub struct ManageKeys;
 #[derive(Clone, Copy, Debug)]
 pub struct ManageUsers;
 
+/// May change the organization itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ManageOrganization;
+
 /// May read the audit log.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAudit;
@@ -72,6 +76,9 @@ impl Permission for ManageKeys {
 
 impl Permission for ManageUsers {
     const ACTION: Action = Action::ManageUsers;
+}
+impl Permission for ManageOrganization {
+    const ACTION: Action = Action::ManageOrganization;
 }
 impl Permission for ReadAudit {
     const ACTION: Action = Action::ReadAudit;

@@ -16,6 +16,7 @@ mod eddsa;
 mod granted;
 mod key;
 mod key_text;
+mod organizations;
 mod passwords;
 mod sessions;
 mod standing;
@@ -30,10 +31,11 @@ pub use self::{
     bootstrap::{Installed, install_key, install_user},
     caller::{Caller, KeyId, Who},
     granted::{
-        Consume, Describe, Granted, ManageGroups, ManageKeys, ManageStreams, ManageUsers, OwnAccount, Permission,
-        Publish, Read, ReadAudit, authorize,
+        Consume, Describe, Granted, ManageGroups, ManageKeys, ManageOrganization, ManageStreams, ManageUsers,
+        OwnAccount, Permission, Publish, Read, ReadAudit, authorize,
     },
     key::ApiKey,
+    organizations::{NewOrganization, Organizations, Registration},
     sessions::{Identified, Issued, Sessions, SignIn},
     standing::{Standing, withdrawn},
     users::{Invited, Removed, Users, invite_first},

@@ -14,7 +14,7 @@ use crate::domain::audit::{Origin, Target};
 use crate::domain::password::check_password;
 use crate::domain::user::{User, invitation_invalid, login_failed, session_ended, user_not_found};
 use crate::domain::{Error, Reason, Result};
-use crate::store::sessions::{self as stored, Beginning, Refreshed};
+use crate::store::sessions::{self as stored, Account, Beginning, Refreshed};
 use crate::store::{Store, Tenant, audit, users};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -56,9 +56,9 @@ pub enum Identified {
 /// A handle on all sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    store: Store,
+    pub(super) store: Store,
     authenticator: Authenticator,
-    passwords: Passwords,
+    pub(super) passwords: Passwords,
 }
 
 impl Sessions {
@@ -82,22 +82,33 @@ impl Sessions {
             self.authenticator.refusals().sign_in(organization, email, &sign_in.origin, Reason::LoginFailed);
             return Err(login_failed());
         };
+        let begun = self.begin(&account, new_hash.as_deref(), &sign_in.client, &sign_in.origin).await?;
+        begun.ok_or_else(login_failed)
+    }
+
+    /// Begins a session of an account. None: it has changed since it was looked up.
+    pub(super) async fn begin(
+        &self,
+        account: &Account,
+        new_hash: Option<&str>,
+        client: &str,
+        origin: &Origin,
+    ) -> Result<Option<(Issued, User)>> {
         let refresh_token = secret("ef_refresh_");
-        let client: String = sign_in.client.chars().filter(|c| !c.is_control()).take(CLIENT_CHARACTERS_MAX).collect();
+        let client: String = client.chars().filter(|c| !c.is_control()).take(CLIENT_CHARACTERS_MAX).collect();
         let beginning = Beginning {
-            account: &account,
-            new_hash: new_hash.as_deref(),
+            account,
+            new_hash,
             refresh_sha256: &digest(&refresh_token),
             client: &client,
-            origin: &sign_in.origin,
+            origin,
             session: SESSION,
             refresh: REFRESH,
         };
-        let session = stored::begin(&**self.store.conn().await?, &beginning).await?.ok_or_else(login_failed)?;
+        let Some(session) = stored::begin(&**self.store.conn().await?, &beginning).await? else { return Ok(None) };
         let (issued, found) = self.issue(session, refresh_token).await?;
         let get = |tenant: Tenant| async move { users::get(&tenant, found.user).await };
-        let user = self.store.tenant(found.organization, get).await?.ok_or_else(login_failed)?;
-        Ok((issued, user))
+        Ok(self.store.tenant(found.organization, get).await?.map(|user| (issued, user)))
     }
 
     /// New tokens for a refresh token, which is used up.

@@ -12,6 +12,8 @@ use std::time::Duration;
 const OF_ACCOUNT_AND_ADDRESS: i32 = 10;
 const OF_ACCOUNT: i32 = 100;
 const OF_ADDRESS: i32 = 100;
+/// Organizations that an address may make in the same time.
+const REGISTRATIONS: i32 = 10;
 
 /// What one attempt counts against.
 pub(super) struct Throttle {
@@ -27,6 +29,11 @@ impl Throttle {
             subject(&["address", address]),
         ];
         Self { subjects, limits: vec![OF_ACCOUNT_AND_ADDRESS, OF_ACCOUNT, OF_ADDRESS] }
+    }
+
+    /// Every one counts, not only those that fail.
+    pub(super) fn of_registration(address: &str) -> Self {
+        Self { subjects: vec![subject(&["registration", address])], limits: vec![REGISTRATIONS] }
     }
 
     pub(super) fn of_address(address: &str) -> Self {

@@ -1,7 +1,7 @@
 //! The broker as a whole: its parts made in the order in which they depend on each other, and taken down in the reverse.
 
 use crate::catalogue::{Catalogue, Changed};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::delivery::commits::Committer;
 use crate::delivery::feeder::Feeder;
 use crate::delivery::hints::Hints;
@@ -17,10 +17,10 @@ use crate::grpc::accept;
 use crate::grpc::layers::{CallLimits, Door};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
-    Administration, Identity, api_keys, audit, auth, consume, consumer_groups, dead_letters, health, log, publish,
-    routes, schemas, streams, users,
+    Administration, Identity, api_keys, audit, auth, consume, consumer_groups, dead_letters, health, log,
+    organizations, publish, routes, schemas, streams, users,
 };
-use crate::identity::{ApiKeys, AuditLog, Authenticator, KeySource, Sessions, Users};
+use crate::identity::{ApiKeys, AuditLog, Authenticator, KeySource, Organizations, Registration, Sessions, Users};
 use crate::jobs::{self, Job};
 use crate::limits::{Limits, Rules};
 use crate::publish::Publisher;
@@ -344,6 +344,10 @@ impl Ground {
         let authenticator = Authenticator::new(KeySource::Postgres(self.store.clone()));
         self.tasks.spawn(Kind::Watch, authenticator.clone().watch(self.tasks.stopping()));
         self.tasks.spawn(Kind::Watch, authenticator.clone().write_refusals(self.tasks.stopping()));
+        let registration = match self.config.accounts.registration {
+            config::Registration::Closed => Registration::Closed,
+            config::Registration::Open => Registration::Open,
+        };
         let routes = routes(
             publish::PublishService::new(publisher, self.tasks.clone()),
             consume::ConsumeService::new(deliveries),
@@ -356,7 +360,8 @@ impl Ground {
             },
             Identity {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),
-                auth: auth::AuthCalls::new(Sessions::new(self.store.clone(), authenticator.clone())),
+                auth: auth::AuthCalls::new(Sessions::new(self.store.clone(), authenticator.clone()), registration),
+                organizations: organizations::OrganizationCalls::new(Organizations::new(self.store.clone())),
                 users: users::UserCalls::new(Users::new(self.store.clone(), authenticator.clone())),
                 audit: audit::AuditCalls::new(AuditLog::new(self.store.clone())),
             },

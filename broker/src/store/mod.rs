@@ -21,6 +21,7 @@ pub mod log;
 pub mod membership;
 pub mod migrate;
 pub mod once;
+pub mod organizations;
 pub mod outcomes;
 pub mod progress;
 pub mod quotas;

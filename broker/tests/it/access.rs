@@ -5,6 +5,7 @@ mod dynamic;
 mod keys;
 mod matrix;
 mod patterns;
+mod registration;
 mod revocation;
 mod sessions;
 mod tokens;

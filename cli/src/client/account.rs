@@ -1,6 +1,6 @@
-//! `eventflow login`, `logout`, `whoami`, `password`, `accept`: a person's own account.
+//! `eventflow register`, `login`, `logout`, `whoami`, `password`, `accept`: a person's own account.
 
-use eventflow::auth::Who;
+use eventflow::auth::{NewOrganization, Who};
 use serde_json::json;
 
 use super::{secret, user::role_word};
@@ -10,6 +10,9 @@ use crate::{
     target::{self, contexts::Contexts, session::Session},
 };
 
+/// What signs in, as lists of sessions say it.
+const APPLICATION: &str = concat!("eventflow ", env!("CARGO_PKG_VERSION"));
+
 #[derive(Debug, clap::Args)]
 pub struct Login {
     /// Name of the organization [default: that of the last sign-in there]
@@ -18,6 +21,24 @@ pub struct Login {
     /// Address of the account [default: that of the last sign-in there]
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
+    #[command(flatten)]
+    target: target::Arguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Register {
+    /// Name of the organization, for signing in: 3 to 63 of a-z, 0-9 and `-`
+    #[arg(long, value_name = "NAME")]
+    organization: String,
+    /// What people call the organization
+    #[arg(long, value_name = "NAME", default_value = "")]
+    display_name: String,
+    /// Your address
+    #[arg(long, value_name = "ADDRESS")]
+    email: String,
+    /// Your name
+    #[arg(long, default_value = "")]
+    name: String,
     #[command(flatten)]
     target: target::Arguments,
 }
@@ -39,6 +60,23 @@ pub struct Plain {
     output: output::Arguments,
 }
 
+/// Makes an organization, and begins the session of its first admin; the password is typed, or comes from standard input.
+pub async fn register(arguments: Register) -> Result<()> {
+    let Register { organization, display_name, email, name, target } = arguments;
+    let (client, url) = target.connect_as_nobody().await?;
+    let password = secret::ask_for_new_password().await?;
+    let application = APPLICATION.to_owned();
+    let new = NewOrganization { organization, display_name, email, name, password, application };
+    let organization = new.organization.clone();
+    let (tokens, user) = client.auth().register(new).await?;
+    let mut contexts = Contexts::load()?;
+    contexts.set_session(&url, Some(Session::new(&organization, &user.email, &tokens)));
+    let path = contexts.save()?;
+    note(format!("made `{organization}`, and signed in as {} ({})", user.email, role_word(user.role)));
+    note(format!("the session is in `{}`, which only you can read", path.display()));
+    Ok(())
+}
+
 /// Begins a session; the password is typed, or comes from standard input.
 pub async fn login(arguments: Login) -> Result<()> {
     let (client, url) = arguments.target.connect_as_nobody().await?;
@@ -51,8 +89,7 @@ pub async fn login(arguments: Login) -> Result<()> {
         known(arguments.organization, last.as_ref().map(|last| last.organization.clone()), "--organization")?;
     let email = known(arguments.email, last.map(|last| last.email), "--email")?;
     let password = secret::ask("password").await?;
-    let application = concat!("eventflow ", env!("CARGO_PKG_VERSION"));
-    let (tokens, user) = client.auth().login(&organization, &email, &password, application).await?;
+    let (tokens, user) = client.auth().login(&organization, &email, &password, APPLICATION).await?;
     contexts.set_session(&url, Some(Session::new(&organization, &user.email, &tokens)));
     let path = contexts.save()?;
     note(format!("signed in to `{organization}` as {} ({})", user.email, role_word(user.role)));

@@ -10,6 +10,7 @@ pub mod key;
 pub mod lag;
 pub mod limits;
 mod nearest;
+pub mod org;
 pub mod schema;
 mod schema_views;
 pub mod scopes;

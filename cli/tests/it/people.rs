@@ -126,3 +126,31 @@ async fn an_old_access_token_is_refreshed_once_by_commands_at_the_same_time() {
     assert!(ended.err.contains("hint: sign in again with `eventflow login`"), "{ended:?}");
     dev.stop().await;
 }
+
+#[tokio::test]
+async fn a_newcomer_registers_makes_a_key_and_works_with_it() {
+    let home = Home::new();
+    let dev = Dev::start(&home).await;
+    let piped = |arguments: &[&str], input: &str| with_input(home.command(arguments), input);
+    let register = ["register", "--organization", "acme", "--email", "Ada@Example.com", "--display-name", "Acme, Inc."];
+    let weak = piped(&register, "password1\n");
+    assert!(weak.code == 1 && weak.err.starts_with("error[INVALID_ARGUMENT]"), "{weak:?}");
+    let registered = piped(&register, "gxzpqrtv-ada\n");
+    assert!(registered.code == 0 && registered.err.contains("signed in as ada@example.com (admin)"), "{registered:?}");
+    let taken = piped(&register, "gxzpqrtv-ada\n");
+    assert!(taken.code == 5 && taken.err.starts_with("error[ORGANIZATION_EXISTS]"), "{taken:?}");
+    assert_eq!(ok(home.run(&["whoami"])), "ada@example.com (admin) of `acme`\n");
+    assert!(ok(home.run(&["org", "show"])).starts_with("acme (Acme, Inc.), since "));
+    assert!(ok(home.run(&["org", "rename", "Acme"])).starts_with("acme (Acme), since "));
+    assert_eq!(ok(home.run(&["stream", "list", "-o", "json"])).trim(), "[]", "the streams of others");
+    let key = ok(home.run(&["key", "create", "--scope", "publish"]));
+    let with_key = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        crate::support::ended(command.env("EVENTFLOW_API_KEY", key.trim()))
+    };
+    ok(with_key(&["publish", "hello", "first"]));
+    let refused = with_key(&["stream", "delete", "hello", "--yes"]);
+    assert!(refused.code == 4 && refused.err.starts_with("error[PERMISSION_DENIED]"), "{refused:?}");
+    assert!(ok(home.run(&["audit", "--action", "Register"])).contains("organization:acme"));
+    dev.stop().await;
+}

@@ -5,8 +5,9 @@ use eventflow_proto::v1::{
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     consumer_group_service_client::ConsumerGroupServiceClient, consumer_service_client::ConsumerServiceClient,
     dead_letter_service_client::DeadLetterServiceClient, log_service_client::LogServiceClient,
-    publisher_service_client::PublisherServiceClient, schema_service_client::SchemaServiceClient,
-    stream_service_client::StreamServiceClient, user_service_client::UserServiceClient,
+    organization_service_client::OrganizationServiceClient, publisher_service_client::PublisherServiceClient,
+    schema_service_client::SchemaServiceClient, stream_service_client::StreamServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -94,6 +95,10 @@ impl Transport {
 
     pub(crate) fn auth(&self) -> AuthServiceClient<Authorized> {
         AuthServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn organizations(&self) -> OrganizationServiceClient<Authorized> {
+        OrganizationServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn users(&self) -> UserServiceClient<Authorized> {

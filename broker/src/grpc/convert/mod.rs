@@ -8,6 +8,7 @@ pub mod event;
 pub mod explanation;
 pub mod group;
 pub mod mask;
+pub mod organization;
 pub mod outcome;
 pub mod position;
 pub mod publish;

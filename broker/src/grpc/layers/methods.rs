@@ -16,7 +16,8 @@ use std::{
 use tonic::Code;
 
 /// What is called before there is a credential.
-const OPEN: [&str; 4] = [
+const OPEN: [&str; 5] = [
+    "eventflow.v1.AuthService/Register",
     "eventflow.v1.AuthService/Login",
     "eventflow.v1.AuthService/RefreshSession",
     "eventflow.v1.AuthService/Logout",

@@ -14,6 +14,7 @@ use eventflow_proto::v1::consumer_group_service_client::ConsumerGroupServiceClie
 use eventflow_proto::v1::consumer_service_client::ConsumerServiceClient;
 use eventflow_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
+use eventflow_proto::v1::organization_service_client::OrganizationServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
 use eventflow_proto::v1::schema_service_client::SchemaServiceClient;
 use eventflow_proto::v1::stream_service_client::StreamServiceClient;
@@ -140,6 +141,7 @@ pub struct Clients {
     pub keys: Box<ApiKeyServiceClient<Door>>,
     pub audit: Box<AuditServiceClient<Door>>,
     pub auth: Box<AuthServiceClient<Door>>,
+    pub organizations: Box<OrganizationServiceClient<Door>>,
     pub users: Box<UserServiceClient<Door>>,
     pub schemas: Box<SchemaServiceClient<Door>>,
     pub dead_letters: Box<DeadLetterServiceClient<Door>>,
@@ -164,6 +166,7 @@ impl Clients {
             dead_letters: Box::new(DeadLetterServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             audit: Box::new(AuditServiceClient::with_interceptor(channel.clone(), with_key.clone())),
+            organizations: Box::new(OrganizationServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             auth: Box::new(AuthServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             schemas: Box::new(SchemaServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             users: Box::new(UserServiceClient::with_interceptor(channel, with_key)),

@@ -86,6 +86,7 @@ fn config(arguments: &Arguments, database_url: &str) -> Result<Config> {
     let mut put = |key: &str, value: String| set.push((key.to_owned(), value));
     put("database.url", database_url.to_owned());
     put("publish.create_missing_streams", "true".to_owned());
+    put("accounts.registration", "open".to_owned());
     put("server.reflection", "open".to_owned());
     put("log.format", "text".to_owned());
     put("log.level", "warn".to_owned());
