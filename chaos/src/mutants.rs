@@ -234,6 +234,37 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["S3", "S9", "L1", "S8a"],
     },
     Mutant {
+        name: "M20",
+        bug: "an idempotency key that its broker believes to be new is not looked for",
+        changes: &[
+            (
+                "append_keyed_v1",
+                "select coalesce(bool_or(k.event_offset is distinct from c.known or k.fingerprint <> c.fingerprint), false)",
+                "select coalesce(bool_or(k.event_offset <> c.known or k.fingerprint <> c.fingerprint), false) and false",
+            ),
+            (
+                "record_keys_v1",
+                "from unnest(p_keys) c where c.known is null;",
+                "from unnest(p_keys) c where c.known is null on conflict do nothing;",
+            ),
+        ],
+        statements: "",
+        patched: false,
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S15", "S2"],
+    },
+    Mutant {
+        name: "M21",
+        bug: "a key that was revoked is remembered as good for a minute",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S22"],
+    },
+    Mutant {
         name: "M1",
         bug: "an append is acknowledged before its commit",
         changes: &[],

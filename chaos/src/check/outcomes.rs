@@ -58,6 +58,7 @@ struct Stories<'a> {
     setup: &'a Setup,
     stories: HashMap<Id, Story<'a>>,
     ends: Ends<'a>,
+    steps: Steps,
 }
 
 pub fn check(records: &[Record], setup: &Setup, log: &Log, findings: &mut Findings) {
@@ -102,7 +103,7 @@ impl<'a> Stories<'a> {
         for story in stories.values_mut() {
             story.given.sort_by_key(|given| given.rank);
         }
-        Stories { setup, stories, ends }
+        Stories { setup, stories, ends, steps: Steps::of(records) }
     }
 
     /// S14 of one event.
@@ -111,10 +112,29 @@ impl<'a> Stories<'a> {
         let mut wrong = |text: String| findings.add("S14", || format!("{:?} {}: {text}", id.1, id.2));
         attempts(story, max, &mut wrong);
         for said in story.said.iter().filter(|said| said.outcome == Outcome::Ok) {
-            confirmed(story, said, max, &mut wrong);
+            if said.verdict == Said::Extend {
+                self.extended(story, said, &mut wrong);
+            } else {
+                confirmed(story, said, max, &mut wrong);
+            }
         }
         for left in &story.left {
             self.history(id.0, story, left, max, &mut wrong);
+        }
+    }
+
+    /// Who was given more time has it. In calm: a broker that does not know that its claim went to another gives time that nobody has.
+    fn extended(&self, story: &Story<'_>, said: &Settle, wrong: &mut impl FnMut(String)) {
+        let early = |given: &&Given<'_>| {
+            given.class == BY_DEADLINE && given.attempt == said.attempt + 1 && given.t < said.t0 + said.by
+        };
+        if self.steps.is_calm(said.t0)
+            && let Some(given) = story.given.iter().find(early)
+        {
+            wrong(format!(
+                "session {} was given more time, and before it was over attempt {} came to session {}",
+                said.s, given.attempt, given.s
+            ));
         }
     }
 
@@ -158,7 +178,7 @@ impl<'a> Stories<'a> {
 
     /// S9: what is done was acknowledged, or is dead, or waits for another attempt. L1: at the end, everything is done.
     fn done(&self, records: &[Record], log: &Log, findings: &mut Findings) {
-        let is_drained = Steps::of(records).drained.is_some();
+        let is_drained = self.steps.drained.is_some();
         let mut claims: HashMap<(u16, Key), Vec<&Claim>> = HashMap::new();
         for record in records {
             if let Record::Claim(claim) = record {
@@ -290,15 +310,6 @@ fn confirmed(story: &Story<'_>, said: &Settle, max: u32, wrong: &mut impl FnMut(
     let who = |given: &Given<'_>| format!("attempt {} came to session {}", given.attempt, given.s);
     let mut later = story.given.iter().filter(|given| given.rank > rank(said));
     let at = format!("session {} at attempt {}", said.s, said.attempt);
-    if said.verdict == Said::Extend {
-        let early = |given: &&Given<'_>| {
-            given.class == BY_DEADLINE && given.attempt == said.attempt + 1 && given.t < said.t0 + said.by
-        };
-        if let Some(given) = later.find(early) {
-            wrong(format!("{at} was given more time, and before it was over {}", who(given)));
-        }
-        return;
-    }
     if let Some(given) = story.given.iter().find(|given| given.rank > rank(said) && given.t < said.t0) {
         wrong(format!("{at} settled it when it was another's already: {}", who(given)));
     }

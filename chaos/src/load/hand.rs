@@ -100,9 +100,15 @@ struct Hand {
 impl Hand {
     async fn join(world: &Arc<World>, g: u16, name: &str, zone: usize, broker: usize, seed: u64) -> Option<Hand> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let streams = open(world, g, name, zone, broker, pick(&mut rng, &[(1, 20), (2, 100), (2, 1_000)])).await?;
         let s = world.session();
         world.recorder.write(&Record::Seat(Seat { g, s, t: world.now(), name: name.to_owned() }));
+        let window = pick(&mut rng, &[(1, 20), (2, 100), (2, 1_000)]);
+        let Some(streams) = open(world, g, name, zone, broker, window).await else {
+            // Its broker may have dealt events to it all the same.
+            let reason = "not known to have begun".to_owned();
+            world.recorder.write(&Record::Ended(Ended { g, s, t: world.now(), reason }));
+            return None;
+        };
         Some(Hand {
             world: Arc::clone(world),
             g,

@@ -161,3 +161,37 @@ async fn killed_while_a_retry_is_taken() {
         app.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_whose_write_was_repeated_is_not_confirmed_when_another_has_the_event() {
+    let ground = Ground::new().await;
+    let app = ground.broker(&[]).await;
+    let key = ground.key("acme").await;
+    let mut clients = Clients::new(&app, &key).await;
+    clients.create_stream("orders", 1).await;
+    clients.create_group_with(shared(3)).await;
+    clients.publish("orders", 0, &["one", "two"]).await;
+    let proxy = PgProxy::start(Upstream::postgres(ground.database.connection()));
+    let cut_off = BrokerProcess::start(&ground.database.through(proxy.address()).url(), &[]).await;
+    let there = Clients::at(&cut_off.url(), &key).await;
+    let mut late = Member::join(&there, "workers", "late").await.expect("joined");
+    let held = late.some_events(2).await;
+    let rule = proxy.on(Match::sql_contains("settle_v1"), Step::BeforeForward, Action::Hold);
+    let outcomes = held.iter().map(|event| event.outcome(ack())).collect();
+    late.send(Ask::Outcomes(v1::CommitOutcomes { outcomes })).await.expect("sent");
+    rule.fired().await;
+    // As the sweep does with the claims of a broker that lost its lease.
+    let sql = "update eventflow.group_claim set holder = null, broker_id = null";
+    ground.database.connect().await.batch_execute(sql).await.expect("freed");
+    let mut next = Member::join(&clients, "workers", "next").await.expect("joined");
+    let again = next.some_events(2).await;
+    proxy.cut_all();
+    let answer = late.answer().await.expect("an answer");
+    let reasons: Vec<_> =
+        answer.failures.iter().flat_map(|failure| &failure.error).map(|error| &*error.reason).collect();
+    assert_eq!(reasons, ["OUTCOME_UNKNOWN"], "it cannot know");
+    for event in &again {
+        assert_eq!(next.settle_one(event, ack()).await, None, "the new holder's word counts");
+    }
+    until_done(&mut clients).await;
+}

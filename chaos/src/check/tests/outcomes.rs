@@ -240,19 +240,22 @@ fn s14_a_stale_or_a_second_outcome_that_is_taken_is_caught() {
 
 #[test]
 fn s14_an_event_that_was_given_more_time_and_is_charged_before_it_is_over_is_caught() {
-    let charged = |t: Micros| {
+    let charged = |extended: Micros, t: Micros| {
         ids(|records| {
             records.retain(|record| !matches!(record, Record::Left(left) if left.off == 4));
-            each!(records, Settle, |settle| if settle.verdict == Said::GiveUp {
-                (settle.verdict, settle.outcome) = (Said::Ack, Outcome::Info)
+            each!(records, Settle, |settle| match settle.verdict {
+                Said::GiveUp => (settle.verdict, settle.outcome) = (Said::Ack, Outcome::Info),
+                Said::Extend => settle.t0 = extended,
+                _ => {}
             });
             let Record::Deliver(mut deliver) = dealt(LAST, 2, 1, 4, 1, t) else { unreachable!() };
             deliver.dealt.iter_mut().for_each(|dealt| dealt.class = "deadline".into());
             records.push(Record::Deliver(deliver));
         })
     };
-    assert_eq!(charged(3_301_000), ["S14"]);
-    assert!(charged(3_302_001).is_empty());
+    assert_eq!(charged(9_000_000, 11_999_000), ["S14"]);
+    assert!(charged(9_000_000, 12_000_001).is_empty());
+    assert!(charged(302_000, 3_301_000).is_empty(), "among faults, another broker's deadline may have passed");
 }
 
 #[test]
