@@ -34,6 +34,8 @@ pub struct Server {
     /// Age after which a connection is asked to go. `None` is never.
     pub connection_age: Option<Duration>,
     pub reflection: Reflection,
+    /// Pages of these origins may call.
+    pub browser_origins: Vec<String>,
     /// `None` is plaintext.
     pub tls: Option<TlsFiles>,
 }
@@ -55,8 +57,9 @@ impl Server {
             &[("key", Reflection::Key), ("open", Reflection::Open), ("off", Reflection::Off)],
         );
         let connection_age = (!age.is_zero()).then_some(age);
+        let browser_origins = browser_origins(reader);
         let tls = tls_files(reader);
-        Self { listen, advertise, max_connections, handshake_timeout, connection_age, reflection, tls }
+        Self { browser_origins, listen, advertise, max_connections, handshake_timeout, connection_age, reflection, tls }
     }
 }
 
@@ -79,6 +82,24 @@ fn tls_files(reader: &mut Reader) -> Option<TlsFiles> {
             None
         }
     }
+}
+
+fn browser_origins(reader: &mut Reader) -> Vec<String> {
+    let text = reader.text("server.browser_origins");
+    let origins: Vec<&str> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
+    if let Some(wrong) = origins.iter().find(|origin| !is_origin(origin)) {
+        let allowed =
+            "must be origins as browsers send them, such as `https://console.example.com`, with commas between";
+        reader.refuse("server.browser_origins", format!("`{wrong}`"), allowed);
+    }
+    origins.into_iter().map(str::to_owned).collect()
+}
+
+/// Scheme, host in lower case, and the port unless it is the usual one: no path, no wildcard.
+fn is_origin(text: &str) -> bool {
+    let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && host.chars().all(sound))
 }
 
 fn is_host_and_port(text: &str) -> bool {

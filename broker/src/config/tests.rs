@@ -86,3 +86,19 @@ fn tls_needs_a_certificate_and_its_key() {
     let both = [("database.url", "postgres://a/b"), (certificate, "a.pem"), (key, "a.key")];
     assert!(Config::from_overrides(&both).expect("a configuration").server.tls.is_some());
 }
+
+#[test]
+fn an_origin_is_written_as_browsers_send_it() {
+    let origins = |text: &str| check("", &[URL_VARIABLE, ("EVENTFLOW_SERVER_BROWSER_ORIGINS", text)]);
+    let config = origins("https://console.example.com, http://localhost:5173").expect("valid");
+    assert_eq!(config.server.browser_origins, ["https://console.example.com", "http://localhost:5173"]);
+    assert!(origins("").expect("none").server.browser_origins.is_empty());
+    for wrong in
+        ["*", "https://*.example.com", "console.example.com", "https://a.example/", "https://A.example", "null"]
+    {
+        let error = origins(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("server.browser_origins"), "{error}");
+    }
+}
+
+const URL_VARIABLE: (&str, &str) = ("EVENTFLOW_DATABASE_URL", "postgres://eventflow@localhost/eventflow");

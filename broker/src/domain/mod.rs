@@ -31,6 +31,7 @@ pub mod schema;
 pub mod stream;
 pub mod stream_settings;
 pub mod user;
+pub mod web_headers;
 
 pub use error::{Applied, Error, Reason, Result};
 /// All limits, shared with the wire crate so that they stand in one file.

@@ -1,9 +1,9 @@
 //! What each path says.
 
 use super::Pages;
-use crate::{runtime::readiness::Cause, telemetry::metrics};
+use crate::{domain::web_headers::WEB_HEADERS, runtime::readiness::Cause, telemetry::metrics};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::json;
 
@@ -42,6 +42,9 @@ fn page(code: StatusCode, content_type: &'static str, text: String) -> Response<
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    for (name, value) in WEB_HEADERS {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }

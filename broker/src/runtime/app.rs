@@ -14,7 +14,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::groups::lease::{BrokerIdentity, Lease};
 use crate::groups::{Groups, Trust};
 use crate::grpc::accept;
-use crate::grpc::layers::{CallLimits, Door};
+use crate::grpc::layers::{Browsers, CallLimits, Door, Secure};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
     Administration, Identity, api_keys, audit, auth, consume, consumer_groups, dead_letters, health, log,
@@ -371,7 +371,10 @@ impl Ground {
         let public_keys = authenticator.public_keys();
         let refusing = self.farewell.refusing.clone();
         let limits = (CallLimits::default(), self.limits.clone());
+        let secure = if tls.is_some() { Secure::Tls } else { Secure::Plaintext };
+        let browsers = Browsers::new(&self.config.server.browser_origins, secure);
         let door = Door::new(routes, authenticator, self.config.server.reflection, limits, refusing)?;
+        let door = door.for_browsers(browsers);
         let options = accept::Options::new(&self.config.server, tls);
         let closing = self.farewell.closing.clone();
         self.tasks.spawn(Kind::Accept, accept::run(grpc, Arc::new(door), self.tasks.clone(), options, closing));

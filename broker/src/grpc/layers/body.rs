@@ -1,7 +1,7 @@
 //! The body of an answer on its way out: it catches panics, completes trailers, and ends a stream with its connection or with
 //! its credential.
 
-use super::{deadline::passed, draining, observe::Observed, panics};
+use super::{deadline::passed, draining, observe::Observed, panics, web::trailers_as_data};
 use crate::{
     domain::{Applied, Error},
     grpc::status,
@@ -24,6 +24,8 @@ pub struct AnswerBody {
     inner: Body,
     /// The running call; `None` when it has ended, or there never was one.
     call: Option<Box<Running>>,
+    /// Trailers are data: the answer goes to a browser.
+    web: bool,
 }
 
 struct Running {
@@ -36,19 +38,24 @@ struct Running {
 
 impl AnswerBody {
     pub(super) fn empty() -> Self {
-        Self { inner: Body::empty(), call: None }
+        Self { inner: Body::empty(), call: None, web: false }
     }
 
     /// A few words for somebody who does not speak gRPC.
     pub(super) fn text(text: &'static str) -> Self {
-        Self { inner: Body::new(Full::new(Bytes::from_static(text.as_bytes()))), call: None }
+        Self { inner: Body::new(Full::new(Bytes::from_static(text.as_bytes()))), call: None, web: false }
     }
 
     pub(super) fn of_call(inner: Body, observed: Observed, end: CancellationToken) -> Self {
         let bound = observed.bound();
         let end =
             (!observed.is_unary()).then(|| Box::pin(ended(end, bound, observed.standing().cloned())) as Pin<Box<_>>);
-        Self { inner, call: Some(Box::new(Running { observed, end, bound })) }
+        Self { inner, call: Some(Box::new(Running { observed, end, bound })), web: false }
+    }
+
+    /// The same for gRPC-Web.
+    pub(super) fn for_web(self) -> Self {
+        Self { web: true, ..self }
     }
 
     /// Ends the answer with an error, whatever the service would still have said.
@@ -92,12 +99,11 @@ async fn ended(connection: CancellationToken, bound: Option<(Instant, Duration)>
     }
 }
 
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = Status;
+type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
+impl AnswerBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
+        let this = self;
         let Some(call) = &mut this.call else {
             return Pin::new(&mut this.inner).poll_frame(cx);
         };
@@ -121,6 +127,22 @@ impl HttpBody for AnswerBody {
             },
             Ok(end) => end,
         }
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.get_mut();
+        let polled = this.poll(cx);
+        if !this.web {
+            return polled;
+        }
+        polled.map_ok(|frame| {
+            frame.into_trailers().map_or_else(|frame| frame, |last| Frame::data(trailers_as_data(&last)))
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -144,6 +144,12 @@ pub(super) fn unknown(path: &str) -> Error {
     Error::new(Reason::Unimplemented, message)
 }
 
+/// What a browser is told that wants to send a stream: it would be sent whole at the end.
+pub(super) fn no_stream_from_a_browser() -> Error {
+    let message = "gRPC-Web has no calls that stream requests; use `Publish`, or gRPC";
+    Error::new(Reason::Unimplemented, message)
+}
+
 fn add(by_path: &mut HashMap<String, Arc<Method>>, name: String, kind: Kind, access: Access) {
     by_path.insert(format!("/{name}"), Arc::new(Method::new(name, kind, access)));
 }

@@ -3,6 +3,7 @@
 //! The layers are functions called in order by [`Door::answer`], not boxed middleware: the order can be read, and a call costs
 //! no allocation a layer. Outermost first, each with the reason for its height:
 //!
+//! 0. `web`: a browser's questions are answered here, and a gRPC-Web call becomes a gRPC call.
 //! 1. `shape`: what is no gRPC call gets an HTTP answer that says so; nothing below must handle it.
 //! 2. `request_id`: before everything that can fail, so that every failure has an id.
 //! 3. `observe`: the span and the metrics of the call; above panics and refusals, so that these are counted too.
@@ -28,11 +29,13 @@ mod request_id;
 mod rewrite;
 mod shape;
 mod shed;
+mod web;
 
 pub use self::{
     authentication::{caller, origin},
     body::AnswerBody,
     request_id::RequestId,
+    web::{Browsers, Secure},
 };
 
 use crate::{
@@ -47,6 +50,7 @@ use http_body::Body as HttpBody;
 use methods::{Kind, Method, Methods};
 use observe::Observed;
 use request_body::RequestBody;
+use shape::Web;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
@@ -88,6 +92,7 @@ pub struct Door {
     shed: shed::Shed,
     limits: Limits,
     refusing: CancellationToken,
+    browsers: Browsers,
 }
 
 /// How many calls may run at once, all connections together.
@@ -114,28 +119,50 @@ impl Door {
         refusing: CancellationToken,
     ) -> Result<Self> {
         let methods = Methods::all(descriptors)?;
-        Ok(Self { routes, methods, authenticator, shed: shed::Shed::new(calls), limits, refusing })
+        Ok(Self {
+            routes,
+            methods,
+            authenticator,
+            shed: shed::Shed::new(calls),
+            limits,
+            refusing,
+            browsers: Browsers::default(),
+        })
+    }
+
+    /// The same, for pages in browsers as well.
+    #[must_use]
+    pub fn for_browsers(self, browsers: Browsers) -> Self {
+        Self { browsers, ..self }
     }
 
     /// One call, from its headers to the head of its answer; the rest of the answer is in the body.
-    pub async fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response<AnswerBody>
+    pub async fn answer<B>(self: Arc<Self>, mut request: Request<B>, peer: Peer) -> Response<AnswerBody>
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Some(answer) = shape::refusal(&request) {
+        let early = self.browsers.answer(&request);
+        let web = if early.is_none() { Browsers::take(&mut request) } else { None };
+        let shape = if web.is_some() { Web::Yes } else { Web::No };
+        if let Some(mut answer) = early.or_else(|| shape::refusal(&request, shape)) {
+            self.browsers.guard(&mut answer);
             return answer;
         }
         let id = RequestId::of(request.headers());
         let mut call = Observed::begin(self.methods.find(request.uri().path()), id, &peer);
         let span = call.span().clone();
-        let result = panics::caught(self.pass(request, &mut call, &peer)).instrument(span).await;
+        let result = panics::caught(self.pass(request, shape, &mut call, &peer)).instrument(span).await;
         let response = result.unwrap_or_else(|error| call.span().in_scope(|| status::to_status(&error)).into_http());
-        call.into_answer(response, peer.ended)
+        let response = call.into_answer(response, peer.ended);
+        let Some(web) = web else { return response };
+        let mut response = web.answer(response);
+        self.browsers.guard(&mut response);
+        response
     }
 
     /// The layers that may refuse, then the service.
-    async fn pass<B>(&self, request: Request<B>, call: &mut Observed, peer: &Peer) -> Result<Response<Body>>
+    async fn pass<B>(&self, request: Request<B>, web: Web, call: &mut Observed, peer: &Peer) -> Result<Response<Body>>
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -143,6 +170,9 @@ impl Door {
         let Some(method) = call.method() else {
             return Err(methods::unknown(request.uri().path()));
         };
+        if web == Web::Yes && method.kind() == Kind::ClientStream {
+            return Err(methods::no_stream_from_a_browser());
+        }
         if !method.is_probe() {
             self.refuse_when_draining()?;
             call.hold(self.shed.admit(&method)?);

@@ -3,30 +3,37 @@
 use super::AnswerBody;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
+/// Whether the call came as gRPC-Web, whose trailers no proxy can lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Web {
+    Yes,
+    No,
+}
+
 /// The HTTP answer for what is no gRPC call; `None` for a call.
-pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<AnswerBody>> {
+pub(super) fn refusal<B>(request: &Request<B>, web: Web) -> Option<Response<AnswerBody>> {
     let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !is_grpc(content_type) {
-        let text = "this port speaks gRPC (content-type: application/grpc); probes and metrics are on the HTTP port\n";
+        let text = "this port speaks gRPC and gRPC-Web (content-type: application/grpc, application/grpc-web); probes and metrics are on the HTTP port\n";
         return Some(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     if request.method() != Method::POST {
         return Some(refuse(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST\n"));
     }
-    if request.version() != Version::HTTP_2 {
+    if web == Web::No && request.version() != Version::HTTP_2 {
         // Trailers carry the status; HTTP/1 proxies lose them.
         return Some(refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2\n"));
     }
     None
 }
 
-/// `application/grpc` and `application/grpc+proto`; `application/grpc-web` and other encodings are something else.
+/// `application/grpc` and `application/grpc+proto`; other encodings are something else.
 fn is_grpc(content_type: &[u8]) -> bool {
     let name = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     name.eq_ignore_ascii_case(b"application/grpc") || name.eq_ignore_ascii_case(b"application/grpc+proto")
 }
 
-fn refuse(code: StatusCode, text: &'static str) -> Response<AnswerBody> {
+pub(super) fn refuse(code: StatusCode, text: &'static str) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::text(text));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -39,7 +46,7 @@ mod tests {
 
     fn code(method: Method, version: Version, content_type: &str) -> Option<StatusCode> {
         let request = Request::builder().method(method).version(version).header("content-type", content_type).body(());
-        refusal(&request.expect("request")).map(|answer| answer.status())
+        refusal(&request.expect("request"), Web::No).map(|answer| answer.status())
     }
 
     #[test]
@@ -54,5 +61,7 @@ mod tests {
         assert_eq!(code(Method::GET, Version::HTTP_2, "application/grpc"), Some(StatusCode::METHOD_NOT_ALLOWED));
         let old = code(Method::POST, Version::HTTP_11, "application/grpc");
         assert_eq!(old, Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+        let request = Request::post("/").version(Version::HTTP_11).header("content-type", "application/grpc").body(());
+        assert!(refusal(&request.expect("request"), Web::Yes).is_none());
     }
 }

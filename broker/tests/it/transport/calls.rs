@@ -117,7 +117,7 @@ async fn an_unknown_method_is_named_and_needs_no_key() {
 async fn another_content_type_is_an_http_error() {
     let server = Server::start().await;
     let channel = server.channel().await;
-    for content_type in ["application/json", "application/grpc-web+proto"] {
+    for content_type in ["application/json", "application/grpc-web-text"] {
         let answer = send(&channel, request(LIST_EVENTS, &[("content-type", content_type)], Bytes::new())).await;
         assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
