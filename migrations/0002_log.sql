@@ -43,11 +43,17 @@ create table partition_head (
     end_events bigint not null default 0,
     end_bytes bigint not null default 0,
     end_appended_at timestamptz,
-    deleted boolean not null default false
+    deleted boolean not null default false,
+    -- Its events go into the ring of segments, see event_batch.
+    short_lived boolean not null default false
 ) with (fillfactor = 70);
 
--- Insert-only for everybody but the reclaim function.
+-- Insert-only for everybody but the functions that reclaim. Segment 0 keeps what stays for long; its rows are deleted one by one.
+-- Segments 1 to 4 are a ring for what goes soon: one is written, and an old one is truncated as a whole when nothing in it can be
+-- read any more, which costs the same whatever it held (docs/adr/0009-ring-of-segments.md). Where a row is says nothing else:
+-- offsets are unique across segments because they are assigned under the lock of the head row.
 create table event_batch (
+    segment_id smallint not null default 0,
     partition_id bigint not null,
     base_offset bigint not null,
     event_count integer not null,
@@ -79,8 +85,8 @@ create table event_batch (
     run_epochs integer[] not null,
     run_first_sequences bigint[] not null,
     run_counts integer[] not null,
-    primary key (partition_id, base_offset)
-);
+    primary key (partition_id, base_offset, segment_id)
+) partition by list (segment_id);
 create index event_batch_time on event_batch (partition_id, appended_at);
 
 -- lz4 where the server has it: as small as pglz on JSON, and several times faster.
@@ -96,6 +102,12 @@ exception when feature_not_supported then
 end
 $$;
 
+create table event_batch_0 partition of event_batch for values in (0);
+create table event_batch_1 partition of event_batch for values in (1);
+create table event_batch_2 partition of event_batch for values in (2);
+create table event_batch_3 partition of event_batch for values in (3);
+create table event_batch_4 partition of event_batch for values in (4);
+
 -- What producers have appended, newest first by primary key; insert-only but for the pruning job.
 create table producer_run (
     partition_id bigint not null,
@@ -108,10 +120,14 @@ create table producer_run (
     primary key (partition_id, producer_id, epoch, first_sequence)
 );
 
--- Retention gives space back only when vacuum has passed, so vacuum of these tables does not pause for the server's cost limit.
--- At hundreds of thousands of events a second even that is not enough: see docs/adr/0004-delete-reclaim.md.
-alter table event_batch set (autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_cost_delay = 0);
+-- Deleted rows give space back only when vacuum has passed, so vacuum of these tables does not pause for the server's cost limit.
+-- The ring is only ever inserted into and truncated: there is nothing in it for vacuum.
+alter table event_batch_0 set (autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_cost_delay = 0);
 alter table producer_run set (autovacuum_vacuum_cost_delay = 0);
+alter table event_batch_1 set (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+alter table event_batch_2 set (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+alter table event_batch_3 set (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+alter table event_batch_4 set (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
 -- Which life of the database this is. `timeline` is that of the WAL position.
 create table log_state (
@@ -119,7 +135,13 @@ create table log_state (
     log_epoch bigint not null,
     system_identifier text not null,
     timeline text not null,
-    raised_at timestamptz not null default clock_timestamp()
+    raised_at timestamptz not null default clock_timestamp(),
+    -- The segment that events of short-lived streams are written to, and since when.
+    ring_segment smallint not null default 1 constraint log_state_ring_range check (ring_segment between 1 and 4),
+    ring_turned_at timestamptz not null default clock_timestamp(),
+    -- The segment that waits to be truncated, and the transaction that found nothing readable in it.
+    ring_condemned smallint,
+    ring_condemned_by xid8
 );
 
 create function current_timeline() returns text

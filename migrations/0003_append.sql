@@ -145,7 +145,7 @@ begin
     end if;
 
     -- The timeline as `current_timeline()` gives it, without the cost of a call.
-    select log_epoch, timeline into strict v_state from log_state;
+    select log_epoch, timeline, ring_segment into strict v_state from log_state;
     if v_state.log_epoch <> p_log_epoch
        or v_state.timeline <> substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) then
         return next row(null, 0, 'log_epoch', null, null, v_state.log_epoch, null, null)::append_verdict_v1;
@@ -249,11 +249,11 @@ begin
             if v_locked then
                 v_row := p_rows[v_place];
                 insert into event_batch (
-                    partition_id, base_offset, event_count, size_bytes, events_before, bytes_before, organization_id,
+                    segment_id, partition_id, base_offset, event_count, size_bytes, events_before, bytes_before, organization_id,
                     appended_at, crc, ids, types, keys, times, content_types, headers, payloads,
                     publishers, publisher_counts, run_producers, run_epochs, run_first_sequences, run_counts
                 ) values (
-                    v_partition, v_next, v_row.event_count, v_row.size_bytes, v_events, v_bytes, v_head.organization_id,
+                    case when v_head.short_lived then v_state.ring_segment else 0 end, v_partition, v_next, v_row.event_count, v_row.size_bytes, v_events, v_bytes, v_head.organization_id,
                     v_appended_at, v_row.crc, v_row.ids, v_row.types, v_row.keys, v_row.times, v_row.content_types,
                     v_row.headers, v_row.payloads, v_row.publishers, v_row.publisher_counts,
                     v_row.run_producers, v_row.run_epochs, v_row.run_first_sequences, v_row.run_counts

@@ -1,24 +1,30 @@
 -- Partitions of streams: made, added, purged, dropped. The stream row itself is cold and written by plain SQL under row-level
 -- security; these functions do what touches hot rows, inside the same transaction.
 
+-- Whether events of such a stream go soon: at once when a size is reached, or within a day.
+create function is_short_lived(p_max_age_us bigint, p_max_bytes bigint) returns boolean
+language sql immutable
+as $$ select p_max_bytes > 0 or p_max_age_us between 1 and 86400000000 $$;
+
 create function create_partitions_v1(p_organization bigint, p_stream bigint, p_from integer, p_to integer) returns void
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 declare
     v_start bigint;
-    v_routing_version bigint;
+    v_stream record;
 begin
     select log_epoch << 40 into strict v_start from log_state;
     -- Refuses a foreign stream: the row is found by organization.
-    select routing_version into strict v_routing_version from stream
-    where stream_id = p_stream and organization_id = p_organization;
+    select routing_version, is_short_lived(retention_max_age_us, retention_max_bytes) as short_lived into strict v_stream
+    from stream where stream_id = p_stream and organization_id = p_organization;
     with made as (
         insert into stream_partition (stream_id, partition_index, partition_id, organization_id)
         select p_stream, i, nextval('partition_id_seq'), p_organization from generate_series(p_from, p_to - 1) i
         returning partition_id
     )
-    insert into partition_head (partition_id, organization_id, stream_id, routing_version, floor_offset, end_offset)
-    select partition_id, p_organization, p_stream, v_routing_version, v_start, v_start from made;
+    insert into partition_head (partition_id, organization_id, stream_id, routing_version, floor_offset, end_offset,
+                                short_lived)
+    select partition_id, p_organization, p_stream, v_stream.routing_version, v_start, v_start, v_stream.short_lived from made;
 end
 $$;
 
@@ -122,8 +128,8 @@ as $$
     ) size on c.retention_max_bytes > 0
 $$;
 
--- Removes rows below the floor (all rows of a deleted partition), at most p_limit; only here are rows of the log removed. The
--- head is saved before the newest row goes.
+-- Removes rows of segment 0 below the floor (all of a deleted partition), at most p_limit; the ring has its own way, and nothing
+-- else removes rows of the log. The head is saved before the newest row goes.
 create function reclaim_v1(p_partition bigint, p_limit integer) returns integer
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
@@ -145,8 +151,8 @@ begin
     -- Only when the newest row is about to go: an update of the head row is a dead version that appends must step over.
     where h.partition_id = p_partition and (b.next_offset <= h.floor_offset or h.deleted)
       and b.next_offset > h.end_offset;
-    delete from event_batch where partition_id = p_partition and base_offset in (
-        select base_offset from event_batch
+    delete from event_batch_0 where partition_id = p_partition and base_offset in (
+        select base_offset from event_batch_0
         where partition_id = p_partition and (v_head.deleted or base_offset + event_count <= v_head.floor_offset)
         order by base_offset limit p_limit
     );
@@ -160,7 +166,7 @@ begin
 end
 $$;
 
--- Partitions that have rows to reclaim.
+-- Partitions that have rows to reclaim in segment 0.
 create function reclaimable_v1(p_after bigint, p_limit integer) returns setof bigint
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
@@ -168,7 +174,7 @@ as $$
     where h.partition_id > p_after
       and (h.deleted or exists (
           select 1 from (
-              select b.base_offset + b.event_count as next_offset from event_batch b
+              select b.base_offset + b.event_count as next_offset from event_batch_0 b
               where b.partition_id = h.partition_id order by b.base_offset limit 1
           ) oldest where oldest.next_offset <= h.floor_offset))
     order by h.partition_id limit p_limit

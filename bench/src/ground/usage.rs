@@ -33,7 +33,8 @@ impl Usage {
     pub async fn now(sql: &Client, broker: Option<u32>, postgres: u32) -> Result<Self> {
         let row = sql
             .query_one(
-                "select pg_total_relation_size('eventflow.event_batch') + pg_total_relation_size('eventflow.producer_run'),
+                "select (select sum(pg_total_relation_size(relid))::bigint from pg_partition_tree('eventflow.event_batch'))
+                            + pg_total_relation_size('eventflow.producer_run'),
                         (pg_current_wal_lsn() - '0/0')::bigint",
                 &[],
             )

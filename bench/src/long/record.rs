@@ -9,13 +9,16 @@ use tokio_postgres::Client;
 use crate::chart::{self, Panel, Series};
 use crate::{Result, output};
 
-/// Bytes of every table with TOAST and indexes, and dead rows where there are any.
+/// Bytes of every table with TOAST and indexes, and dead rows where there are any. The segments of the log count as one.
 pub async fn tables(sql: &Client) -> Result<BTreeMap<String, f64>> {
     let rows = sql
         .query(
-            "select c.relname::text, pg_total_relation_size(c.oid)::float8, coalesce(s.n_dead_tup, 0)::float8
-             from pg_class c left join pg_stat_user_tables s on s.relid = c.oid
-             where c.relnamespace = 'eventflow'::regnamespace and c.relkind = 'r'",
+            "select coalesce(i.inhparent, c.oid)::regclass::text, sum(pg_total_relation_size(c.oid))::float8,
+                    sum(coalesce(s.n_dead_tup, 0))::float8
+             from pg_class c
+             left join pg_inherits i on i.inhrelid = c.oid
+             left join pg_stat_user_tables s on s.relid = c.oid
+             where c.relnamespace = 'eventflow'::regnamespace and c.relkind = 'r' group by 1",
             &[],
         )
         .await?;

@@ -6,6 +6,7 @@ pub mod lag;
 pub mod prune;
 pub mod quotas;
 pub mod retention;
+pub mod ring;
 pub mod watch;
 
 use crate::domain::Result;
@@ -25,6 +26,7 @@ pub enum Tick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     Retention,
+    Ring,
     Prune,
     /// The audit log is kept for so long.
     Audit(Duration),
@@ -35,6 +37,7 @@ impl Job {
     pub async fn tick(self, store: &Store) -> Result<Tick> {
         match self {
             Self::Retention => retention::tick(store).await,
+            Self::Ring => ring::tick(store).await,
             Self::Prune => prune::tick(store).await,
             Self::Audit(kept) => audit::tick(store, kept).await,
         }

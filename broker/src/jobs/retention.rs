@@ -1,4 +1,4 @@
-//! Retention: raises floors by age and size in short statements, then reclaims rows below them.
+//! Retention: raises floors by age and size in short statements, then reclaims rows of segment 0 below them.
 
 use super::Tick;
 use crate::domain::Result;
@@ -13,6 +13,7 @@ const ROWS: i32 = 200;
 
 /// One pass over all partitions; Again while rows are left to reclaim.
 pub async fn tick(store: &Store) -> Result<Tick> {
+    retention::sort_streams(&**store.conn().await?).await?;
     raise(store).await?;
     reclaim(store).await
 }

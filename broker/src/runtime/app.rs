@@ -297,6 +297,7 @@ impl Ground {
         tasks.spawn(Kind::Watch, watch.run(stop.clone()));
         let retention = self.config.jobs.retention_interval;
         tasks.spawn(Kind::Job, jobs::run(Job::Retention, self.store.clone(), retention, stop.clone()));
+        tasks.spawn(Kind::Job, jobs::run(Job::Ring, self.store.clone(), jobs::ring::INTERVAL, stop.clone()));
         tasks.spawn(Kind::Job, jobs::run(Job::Prune, self.store.clone(), PRUNE_INTERVAL, stop.clone()));
         let audit = Job::Audit(self.config.jobs.audit_retention);
         tasks.spawn(Kind::Job, jobs::run(audit, self.store.clone(), AUDIT_INTERVAL, stop.clone()));

@@ -62,6 +62,37 @@ pub async fn reclaim(db: &impl Client, partition: PartitionId, rows: i32) -> Res
     get(&row, 0)
 }
 
+/// What a step of the ring did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Something; there may be more.
+    Done,
+    /// Nothing now: a condemned segment may still be seen by an older snapshot, or is locked.
+    Waiting,
+    /// Nothing, and there is nothing to do.
+    Idle,
+}
+
+/// One step of the ring of segments; `turn_ring_v1` says which there are. At most one broker is at it, the others find it idle.
+pub async fn turn_ring(db: &impl Client, segment_bytes: i64, rows: i32) -> Result<Turn> {
+    let row =
+        db.query_one("select eventflow.turn_ring_v1($1, $2)", &[&segment_bytes, &rows]).await.map_err(from_postgres)?;
+    Ok(match get(&row, 0)? {
+        "idle" => Turn::Idle,
+        "waiting" => Turn::Waiting,
+        step => {
+            tracing::debug!(step, "the ring of segments");
+            Turn::Done
+        }
+    })
+}
+
+/// Tells partitions whose stream's retention was changed where their next events go; answers how many.
+pub async fn sort_streams(db: &impl Client) -> Result<i64> {
+    let row = db.query_one("select eventflow.sort_streams_v1()", &[]).await.map_err(from_postgres)?;
+    get(&row, 0)
+}
+
 /// Forgets producer runs beyond what is remembered; answers how many.
 pub async fn prune_runs(db: &impl Client) -> Result<i64> {
     let row = db.query_one("select eventflow.prune_runs_v1()", &[]).await.map_err(from_postgres)?;

@@ -14,6 +14,7 @@ mod publish;
 mod publisher;
 mod quotas;
 mod reasons;
+mod ring;
 mod routing;
 mod schema;
 mod schemas;
