@@ -117,6 +117,10 @@ create table producer_run (
     event_count integer not null,
     base_offset bigint not null,
     appended_at timestamptz not null,
+    -- Where the events of a run stand when they are not consecutive, because some of them had been appended before under their
+    -- idempotency keys: pieces in the order of the run. Null for all others.
+    piece_bases bigint[],
+    piece_counts integer[],
     primary key (partition_id, producer_id, epoch, first_sequence)
 );
 

@@ -87,17 +87,25 @@ as $$
     left join lateral (
         -- The remembered runs that overlap this one, each cut to the overlap.
         select sum(o.overlap_count) as covered, min(o.overlap_base) as first_base, max(o.appended_at) as appended_at,
-               array_agg(o.overlap_base order by o.overlap_base) as bases,
-               array_agg(o.overlap_count order by o.overlap_base) as counts
+               array_agg(o.overlap_base order by o.first_sequence) as bases,
+               array_agg(o.overlap_count order by o.first_sequence) as counts
         from (
-            select p.base_offset + greatest(c.first_sequence - p.first_sequence, 0) as overlap_base,
-                   (least(p.first_sequence + p.event_count, c.first_sequence + c.event_count)
-                    - greatest(p.first_sequence, c.first_sequence))::integer as overlap_count,
-                   p.appended_at
+            select piece.base + greatest(c.first_sequence - piece.first_sequence, 0) as overlap_base,
+                   (least(piece.first_sequence + piece.count, c.first_sequence + c.event_count)
+                    - greatest(piece.first_sequence, c.first_sequence))::integer as overlap_count,
+                   piece.first_sequence, p.appended_at
             from producer_run p
+            cross join lateral (
+                select p.first_sequence, p.event_count as count, p.base_offset as base where p.piece_bases is null
+                union all
+                select p.first_sequence + sum(u.count) over (order by u.place) - u.count, u.count, u.base
+                from unnest(p.piece_bases, p.piece_counts) with ordinality as u(base, count, place)
+            ) piece
             where p.partition_id = p_head.partition_id and p.producer_id = c.producer_id and p.epoch = c.epoch
               and p.first_sequence < c.first_sequence + c.event_count
               and p.first_sequence + p.event_count > c.first_sequence
+              and piece.first_sequence < c.first_sequence + c.event_count
+              and piece.first_sequence + piece.count > c.first_sequence
         ) o
     ) d on c.verdict = 'duplicate'
     order by c.run

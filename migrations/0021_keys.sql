@@ -17,12 +17,6 @@ create table event_key (
 );
 create index event_key_time on event_key (partition_id, appended_at);
 
--- Where the events of a run stand when they are not consecutive, because some of them had been appended before: pieces in the
--- order of the run. Null for all others.
-alter table producer_run
-    add column piece_bases bigint[],
-    add column piece_counts integer[];
-
 -- A key of an event. `run` is its run in the call, from 1; `place` its event in the run, from 0. `known` is the offset that the
 -- caller believes the key to have, null when it believes it to be new, and -1 - p when it is the key of the event at place p.
 create type append_key_v1 as (
@@ -235,68 +229,6 @@ begin
         raise exception 'rows must stand in the order of the runs';
     end if;
 end
-$$;
-
--- As before, and runs whose events stand in pieces.
-create or replace function append_verdicts_v1(p_head partition_head, p_runs append_run_v1[], p_first integer)
-returns setof append_verdict_v1
-language sql volatile set search_path = eventflow, pg_temp
-as $$
-    with classified as materialized (
-        select (r.run + p_first - 1)::integer as run, r.producer_id, r.epoch, r.first_sequence, r.event_count,
-               case
-                   when newest.epoch is null and r.first_sequence > 0 then 'producer_unknown'
-                   when r.epoch < newest.epoch then 'producer_fenced'
-                   when r.epoch > newest.epoch and r.first_sequence > 0 then 'out_of_sequence'
-                   when r.epoch = newest.epoch and r.first_sequence > newest.next_sequence then 'out_of_sequence'
-                   when r.epoch = newest.epoch and r.first_sequence + r.event_count <= newest.next_sequence then 'duplicate'
-                   when r.epoch = newest.epoch and r.first_sequence < newest.next_sequence then 'partial'
-                   -- Only a new run can be refused for its routing.
-                   when r.routing_version not in (0, p_head.routing_version) then 'stale_routing'
-                   else 'new'
-               end as verdict,
-               case when r.epoch = newest.epoch then newest.next_sequence else 0 end as expected_sequence
-        from unnest(p_runs) with ordinality
-             as r(organization_id, partition_id, producer_id, epoch, first_sequence, event_count, routing_version, run)
-        left join lateral (
-            select p.epoch, p.first_sequence + p.event_count as next_sequence
-            from producer_run p
-            where p.partition_id = p_head.partition_id and p.producer_id = r.producer_id
-            order by p.epoch desc, p.first_sequence desc limit 1
-        ) newest on true
-    )
-    select p_head.partition_id, c.run,
-           case when c.verdict = 'duplicate' and coalesce(d.covered, 0) < c.event_count then 'sequence_too_old'
-                else c.verdict end,
-           d.first_base, d.appended_at,
-           case when c.verdict = 'stale_routing' then p_head.routing_version else c.expected_sequence end,
-           d.bases, d.counts
-    from classified c
-    left join lateral (
-        -- The remembered runs that overlap this one, each cut to the overlap.
-        select sum(o.overlap_count) as covered, min(o.overlap_base) as first_base, max(o.appended_at) as appended_at,
-               array_agg(o.overlap_base order by o.first_sequence) as bases,
-               array_agg(o.overlap_count order by o.first_sequence) as counts
-        from (
-            select piece.base + greatest(c.first_sequence - piece.first_sequence, 0) as overlap_base,
-                   (least(piece.first_sequence + piece.count, c.first_sequence + c.event_count)
-                    - greatest(piece.first_sequence, c.first_sequence))::integer as overlap_count,
-                   piece.first_sequence, p.appended_at
-            from producer_run p
-            cross join lateral (
-                select p.first_sequence, p.event_count as count, p.base_offset as base where p.piece_bases is null
-                union all
-                select p.first_sequence + sum(u.count) over (order by u.place) - u.count, u.count, u.base
-                from unnest(p.piece_bases, p.piece_counts) with ordinality as u(base, count, place)
-            ) piece
-            where p.partition_id = p_head.partition_id and p.producer_id = c.producer_id and p.epoch = c.epoch
-              and p.first_sequence < c.first_sequence + c.event_count
-              and p.first_sequence + p.event_count > c.first_sequence
-              and piece.first_sequence < c.first_sequence + c.event_count
-              and piece.first_sequence + piece.count > c.first_sequence
-        ) o
-    ) d on c.verdict = 'duplicate'
-    order by c.run
 $$;
 
 -- Forgets keys that their stream no longer keeps, and those of partitions that are gone; at most 10,000 a partition.
