@@ -90,10 +90,13 @@ begin
         select null::bigint, null::bigint, null::bigint, b.base_offset, b.event_count, b.size_bytes, b.appended_at, b.crc,
                b.ids, b.types, b.keys, b.times, b.content_types, b.headers, b.payloads, null::bigint, b.publishers,
                b.publisher_counts
-        from event_batch b
-        where b.partition_id = p_partition and b.base_offset >= v_start.base_offset
-          and (b.base_offset = v_start.base_offset or b.bytes_before + b.size_bytes <= v_start.bytes_before + p_max_bytes)
-        order by b.base_offset limit p_max_rows;
+        from (
+            -- The limit comes first: the index does not know bytes, and would be read to the end of the partition.
+            select * from event_batch x where x.partition_id = p_partition and x.base_offset >= v_start.base_offset
+            order by x.base_offset limit p_max_rows
+        ) b
+        where b.base_offset = v_start.base_offset or b.bytes_before + b.size_bytes <= v_start.bytes_before + p_max_bytes
+        order by b.base_offset;
 end
 $$;
 
