@@ -24,8 +24,9 @@ begin
         return query select v_state.log_epoch, false;
         return;
     end if;
+    -- Numbers of transactions mean nothing in another server: whatever the ring waits for there, it finds out again.
     update log_state s set log_epoch = s.log_epoch + 1, system_identifier = v_system, timeline = v_timeline,
-           raised_at = clock_timestamp()
+           raised_at = clock_timestamp(), ring_condemned = null, ring_condemned_by = null
     returning s.log_epoch into v_state.log_epoch;
     -- A group whose progress lies beyond what survived goes on where the new epoch starts.
     update consumer_offset o set next_offset = v_state.log_epoch << 40
