@@ -212,6 +212,7 @@ async fn a_deleted_stream_and_a_changed_retention_go_where_they_belong() {
 
 /// Floors rise and the ring turns as fast as it can, while two brokers append to one partition and a third reads it.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the test's own load, which it waits for")]
 async fn offsets_stay_unique_and_reads_whole_while_the_ring_turns_under_load() {
     const EVENTS: usize = 600;
     let (ground, app, clients, sql) = spine(4_000).await;
