@@ -210,6 +210,31 @@ async fn a_deleted_stream_and_a_changed_retention_go_where_they_belong() {
     app.stop().await;
 }
 
+/// Reads the stream from its floor, again and again; answers how often. A hole would be DATA_LOSS, and fails here.
+async fn read_on(mut reader: Clients, done: Arc<AtomicBool>) -> usize {
+    let mut reads = 0;
+    while !done.load(Ordering::Relaxed) {
+        let found =
+            reader.log.read(v1::ReadRequest { stream: "orders".into(), partition: Some(0), ..Default::default() });
+        let mut frames = found.await.expect("a read").into_inner();
+        let mut next = None;
+        while let Some(frame) = frames.next().await {
+            let frame = match frame {
+                Ok(frame) => frame,
+                // Retention overtook it.
+                Err(status) if crate::support::reason(&status) == "OFFSET_BELOW_FLOOR" => break,
+                Err(status) => panic!("{status:?}"),
+            };
+            if let Some(v1::read_response::Frame::Batch(batch)) = frame.frame {
+                assert_eq!(batch.head.base_offset, next.unwrap_or(batch.head.base_offset), "no hole");
+                next = Some(batch.head.next_offset);
+            }
+        }
+        reads += 1;
+    }
+    reads
+}
+
 /// Floors rise and the ring turns as fast as it can, while two brokers append to one partition and a third reads it.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "the test's own load, which it waits for")]
@@ -242,37 +267,7 @@ async fn offsets_stay_unique_and_reads_whole_while_the_ring_turns_under_load() {
             offsets
         }));
     }
-    let mut reader = Clients::new(&three, &key).await;
-    let reading = tokio::spawn({
-        let done = done.clone();
-        async move {
-            let mut reads = 0;
-            while !done.load(Ordering::Relaxed) {
-                // A hole would be DATA_LOSS, and fails here.
-                let found = reader.log.read(v1::ReadRequest {
-                    stream: "orders".into(),
-                    partition: Some(0),
-                    ..Default::default()
-                });
-                let mut frames = found.await.expect("a read").into_inner();
-                let mut next = None;
-                while let Some(frame) = frames.next().await {
-                    let frame = match frame {
-                        Ok(frame) => frame,
-                        // Retention overtook it.
-                        Err(status) if crate::support::reason(&status) == "OFFSET_BELOW_FLOOR" => break,
-                        Err(status) => panic!("{status:?}"),
-                    };
-                    if let Some(v1::read_response::Frame::Batch(batch)) = frame.frame {
-                        assert_eq!(batch.head.base_offset, next.unwrap_or(batch.head.base_offset), "no hole");
-                        next = Some(batch.head.next_offset);
-                    }
-                }
-                reads += 1;
-            }
-            reads
-        }
-    });
+    let reading = tokio::spawn(read_on(Clients::new(&three, &key).await, done.clone()));
     let mut offsets = BTreeSet::new();
     for producer in producers {
         for offset in producer.await.expect("published") {
