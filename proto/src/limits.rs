@@ -152,3 +152,15 @@ pub const FILTER_BYTES_MAX: usize = 4_096;
 pub const FILTER_DEPTH_MAX: usize = 32;
 /// Comparisons and values of a filter.
 pub const FILTER_TERMS_MAX: usize = 256;
+/// Events of one answer of `Poll` that does not say.
+pub const POLL_EVENTS_DEFAULT: u32 = 100;
+/// Events of one answer of `Poll` at most.
+pub const POLL_EVENTS_MAX: u32 = 1_000;
+/// Bytes of events of one answer of `Poll` that does not say.
+pub const POLL_BYTES_DEFAULT: u64 = 1024 * 1024;
+/// Bytes of events of one answer of `Poll` at most, unless a single event is larger.
+pub const POLL_BYTES_MAX: u64 = 3 * 1024 * 1024;
+/// How long a `Poll` waits that does not say, in milliseconds.
+pub const POLL_WAIT_MS_DEFAULT: i64 = 10_000;
+/// How long a `Poll` waits at most, in milliseconds.
+pub const POLL_WAIT_MS_MAX: i64 = 20_000;

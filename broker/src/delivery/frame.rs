@@ -78,6 +78,19 @@ pub struct Redelivered {
 }
 
 impl Frame {
+    /// Events and their bytes; None: it carries none.
+    pub fn load(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Batch(delivery) | Self::Dealt { delivery, .. } => {
+                Some((delivery.event_count() as u64, delivery.bytes() as u64))
+            }
+            Self::Redelivered { events, .. } => {
+                Some((events.len() as u64, events.iter().map(|event| event.delivery.bytes() as u64).sum()))
+            }
+            _ => None,
+        }
+    }
+
     /// The transport has taken it.
     pub fn flushed(&self, now_ms: u64) {
         if let Self::Dealt { stamp, .. } | Self::Redelivered { stamp, .. } = self {

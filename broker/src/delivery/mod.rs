@@ -15,6 +15,7 @@ pub mod hints;
 mod in_order;
 pub mod listing;
 mod picking;
+pub mod polling;
 pub mod pool;
 mod pump;
 pub mod reader;
@@ -29,6 +30,7 @@ use crate::catalogue::Catalogue;
 use crate::delivery::commits::CommitHandle;
 use crate::delivery::explain::Explainer;
 use crate::delivery::frames::{Frames, frames};
+use crate::delivery::polling::Polls;
 use crate::delivery::pool::Pools;
 use crate::delivery::registry::Registry;
 use crate::domain::ids::GroupName;
@@ -55,6 +57,7 @@ pub struct Deliveries {
     pub commits: CommitHandle,
     pub registry: Registry,
     pub pools: Pools,
+    pub polls: Polls,
     pub tasks: Tasks,
     pub settings: Settings,
     /// Fires when sessions should send a go-away and end.
@@ -82,6 +85,10 @@ pub struct Subscription {
     pub window_bytes: u64,
     /// The member takes failed events again, and settles each by itself.
     pub redeliveries: bool,
+    /// So many events and bytes go together at most.
+    pub batch: (u64, u64),
+    /// What the subscriber does not take for this long ends it. None: somebody else watches it.
+    pub silence_limit: Option<Duration>,
     pub client: String,
     pub client_address: String,
     /// Fires when the connection is to go, because of its age: the session says go-away.

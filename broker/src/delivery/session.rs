@@ -113,6 +113,7 @@ pub(super) struct Session {
     since: GroupVersion,
     pub held: BTreeMap<u32, Held>,
     pub window: Window,
+    silence_limit: Option<Duration>,
     /// Its place in the group's pool, when members settle events one by one.
     pub seat: Option<Seat>,
     /// The pool is to hear what is held.
@@ -184,7 +185,8 @@ impl Session {
             id,
             since,
             held: BTreeMap::new(),
-            window: Window::new(subscription.window_events, subscription.window_bytes),
+            window: Window::new(subscription.window_events, subscription.window_bytes).in_batches(subscription.batch),
+            silence_limit: subscription.silence_limit,
             seat,
             holds_changed: false,
             frames: outlet.queue,
@@ -291,7 +293,7 @@ impl Session {
             _ => None,
         });
         let trust = (!self.parts.trust.holds()).then(|| Instant::now() + TRUST_CHECK);
-        let slow = self.blocked.map(|since| since + self.parts.settings.silence_limit);
+        let slow = self.blocked.zip(self.silence_limit).map(|(since, limit)| since + limit);
         let retries = self.held.values().filter_map(|held| match held.in_place {
             InPlace::Until(due) => Some(due),
             _ => None,
@@ -304,8 +306,10 @@ impl Session {
         if self.going_away.is_some_and(|deadline| deadline <= now) {
             return Some(End::Failed(draining()));
         }
-        if self.blocked.is_some_and(|since| since + self.parts.settings.silence_limit <= now) {
-            return Some(End::Slow(slow_consumer(self.parts.settings.silence_limit)));
+        if let Some((since, limit)) = self.blocked.zip(self.silence_limit)
+            && since + limit <= now
+        {
+            return Some(End::Slow(slow_consumer(limit)));
         }
         for held in self.held.values_mut() {
             if let State::Draining { deadline, release } = &mut held.state {
@@ -325,7 +329,7 @@ impl Session {
     }
 
     fn beat(&mut self) -> Option<End> {
-        let silent = self.last_heard.is_some_and(|heard| heard.elapsed() > self.parts.settings.silence_limit);
+        let silent = self.last_heard.zip(self.silence_limit).is_some_and(|(heard, limit)| heard.elapsed() > limit);
         if silent {
             let message = "nothing was heard on the session's Commit stream for too long; subscribe again";
             return Some(End::Failed(Error::new(Reason::SessionExpired, message)));

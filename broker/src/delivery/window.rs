@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 pub struct Window {
     events_max: u64,
     bytes_max: u64,
+    /// What goes together at most.
+    batch: (u64, u64),
     events: u64,
     bytes: u64,
     partitions: HashMap<u32, VecDeque<Sent>>,
@@ -24,13 +26,20 @@ struct Sent {
 
 impl Window {
     pub fn new(events_max: u32, bytes_max: u64) -> Self {
-        Self { events_max: u64::from(events_max), bytes_max, events: 0, bytes: 0, partitions: HashMap::new() }
+        let batch = (u64::MAX, u64::MAX);
+        Self { events_max: u64::from(events_max), bytes_max, batch, events: 0, bytes: 0, partitions: HashMap::new() }
+    }
+
+    /// So many events and bytes go together at most.
+    pub fn in_batches(self, batch: (u64, u64)) -> Self {
+        Self { batch, ..self }
     }
 
     /// How many events may go now, and how many bytes. An empty window lets one batch through, whatever its bytes.
     pub fn room(&self) -> (u64, u64) {
         let events = self.events_max.saturating_sub(self.events);
-        if self.events == 0 { (events, u64::MAX) } else { (events, self.bytes_max.saturating_sub(self.bytes)) }
+        let bytes = if self.events == 0 { u64::MAX } else { self.bytes_max.saturating_sub(self.bytes) };
+        (events.min(self.batch.0), bytes.min(self.batch.1))
     }
 
     pub fn is_open(&self) -> bool {

@@ -9,12 +9,13 @@ use crate::domain::limits::{
 use crate::domain::{Error, Reason};
 use crate::grpc::convert::delivery::{commit_response, commits, subscribe_response};
 use crate::grpc::convert::outcome::{outcome_response, outcomes};
+use crate::grpc::convert::poll::{self, acknowledge_response, cursor, poll_response, session_id, wait};
 use crate::grpc::layers::{Peer, caller};
 use crate::identity::{Consume, Granted, Standing, authorize};
 use crate::runtime::clock;
 use eventflow_proto::v1::{
-    CommitRequest, CommitResponse, SubscribeRequest, SubscribeResponse, commit_request::Frame,
-    consumer_service_server::ConsumerService,
+    AcknowledgeRequest, AcknowledgeResponse, CommitRequest, CommitResponse, PollRequest, PollResponse,
+    SubscribeRequest, SubscribeResponse, commit_request::Frame, consumer_service_server::ConsumerService,
 };
 use futures_util::stream::{Stream, StreamExt};
 use std::pin::Pin;
@@ -51,7 +52,9 @@ impl ConsumerService for ConsumeService {
         let payloads = call.get_ref().payload_view();
         let standing = call.extensions().get::<Standing>().cloned().unwrap_or_default();
         let withdrawn = standing.withdrawn().clone();
-        let subscription = Subscription { going, withdrawn, ..subscription(call.into_inner(), address)? };
+        let silence_limit = Some(self.deliveries.settings.silence_limit);
+        let subscription =
+            Subscription { going, withdrawn, silence_limit, ..subscription(call.into_inner(), address)? };
         let frames = self.deliveries.subscribe(&granted, subscription).await?;
         let responses = frames.map(move |frame| match frame {
             Ok(frame) => Ok(subscribe_response(frame, payloads, clock::unix_us())),
@@ -73,6 +76,41 @@ impl ConsumerService for ConsumeService {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn poll(&self, call: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
+        let granted = authorize(&caller(&call)?, Consume)?;
+        let (cursor, wait, payloads) = (cursor(call.get_ref())?, wait(call.get_ref())?, call.get_ref().payload_view());
+        let polled = match cursor {
+            Some(cursor) => self.deliveries.poll(&granted, cursor, wait).await?,
+            None => {
+                let peer = call.extensions().get::<Peer>();
+                let address = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
+                let subscription = poll::subscription(call.into_inner(), address)?;
+                self.deliveries.begin_poll(&granted, subscription, wait).await?
+            }
+        };
+        Ok(Response::new(poll_response(&polled, payloads)))
+    }
+
+    async fn acknowledge(&self, call: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeResponse>, Status> {
+        let granted = authorize(&caller(&call)?, Consume)?;
+        let session = session_id(&call.get_ref().session_id)?;
+        let request = call.into_inner();
+        let (commits, outcomes) = (commits(request.commits)?, outcomes(request.outcomes)?);
+        let control = self.deliveries.session(&granted, session).await?;
+        let (reply, answers) = oneshot::channel();
+        control.send(Control::Commit { commits, reply }).await.map_err(|_| session_gone())?;
+        let (reply, failures) = oneshot::channel();
+        control.send(Control::Outcomes { outcomes, reply }).await.map_err(|_| session_gone())?;
+        let answers = answers.await.map_err(|_| session_gone())?;
+        let failures = failures.await.map_err(|_| session_gone())?;
+        if request.leave {
+            // A session that has ended has left; the database knows when its task is gone.
+            let _ = control.send(Control::Leave).await;
+            control.closed().await;
+        }
+        Ok(Response::new(acknowledge_response(answers, failures)))
     }
 }
 
@@ -98,6 +136,8 @@ fn subscription(wire: SubscribeRequest, client_address: String) -> Result<Subscr
         window_events: or_default(wire.window_events.into(), WINDOW_EVENTS_DEFAULT.into()) as u32,
         window_bytes: or_default(wire.window_bytes, WINDOW_BYTES_DEFAULT),
         redeliveries: wire.redeliveries,
+        batch: (u64::MAX, u64::MAX),
+        silence_limit: None,
         client: wire.client,
         client_address,
         going: CancellationToken::new(),

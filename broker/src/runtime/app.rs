@@ -5,6 +5,7 @@ use crate::config::{self, Config};
 use crate::delivery::commits::Committer;
 use crate::delivery::feeder::Feeder;
 use crate::delivery::hints::Hints;
+use crate::delivery::polling::Polls;
 use crate::delivery::pool::Pools;
 use crate::delivery::reads::Reads;
 use crate::delivery::registry::Registry;
@@ -259,6 +260,7 @@ impl Ground {
             commits,
             registry: Registry::default(),
             pools: Pools::default(),
+            polls: Polls::default(),
             tasks: self.tasks.clone(),
             settings,
             draining: self.farewell.go_away.clone(),

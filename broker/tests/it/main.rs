@@ -10,6 +10,7 @@ mod groups;
 mod keys;
 mod lag;
 mod outcomes;
+mod poll;
 mod publish;
 mod publisher;
 mod quotas;

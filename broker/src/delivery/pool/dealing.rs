@@ -63,8 +63,9 @@ impl PoolTask {
     /// True: the member got something.
     fn deal_to(&mut self, seat: SeatId) -> bool {
         let room = self.desk.room(seat);
-        let takes = self.members.get(&seat).is_some_and(|member| member.deals.capacity() > 0);
-        if room.0 == 0 || !takes {
+        let Some(member) = self.members.get(&seat).filter(|member| member.deals.capacity() > 0) else { return false };
+        let room = (room.0.min(member.batch.0), room.1.min(member.batch.1));
+        if room.0 == 0 {
             return false;
         }
         // An event that is tried alone waits until its member has nothing else.

@@ -57,6 +57,8 @@ pub struct Sitting {
     pub member: Arc<str>,
     pub window_events: u64,
     pub window_bytes: u64,
+    /// Events and bytes of one frame at most.
+    pub batch: (u64, u64),
 }
 
 /// What a pool knows of an event.
@@ -136,7 +138,8 @@ impl Pools {
             return None;
         }
         let (window_events, window_bytes) = (subscription.window_events.into(), subscription.window_bytes);
-        Some(self.sit(parts, group, Sitting { member: member.into(), window_events, window_bytes }).await)
+        let batch = subscription.batch;
+        Some(self.sit(parts, group, Sitting { member: member.into(), window_events, window_bytes, batch }).await)
     }
 
     /// Sits a session down, at a pool that is made when there is none.

@@ -46,6 +46,7 @@ pub(super) struct Member {
     pub deals: mpsc::Sender<Result<Frame>>,
     /// In an ordered group: what it holds.
     pub holds: BTreeMap<u32, PartitionId>,
+    pub batch: (u64, u64),
 }
 
 /// What a write found to be held no more. One that was repeated does not tell whether that was written by the attempt whose answer
@@ -202,9 +203,9 @@ impl PoolTask {
     fn take(&mut self, message: Message) {
         match message {
             Message::Sit { seat, sitting, deals } => {
-                let Sitting { member, window_events, window_bytes } = sitting;
+                let Sitting { member, window_events, window_bytes, batch } = sitting;
                 self.desk.sit(seat, member, (window_events, window_bytes));
-                self.members.insert(seat, Member { deals, holds: BTreeMap::new() });
+                self.members.insert(seat, Member { deals, holds: BTreeMap::new(), batch });
                 self.polled_ms = 0;
             }
             Message::Outcomes { seat, outcomes, reply } => self.settle(seat, outcomes, reply),

@@ -145,7 +145,7 @@ pub fn subscribe_response(frame: Frame, payloads: PayloadView, now_us: i64) -> v
     v1::SubscribeResponse { frame: Some(frame) }
 }
 
-fn redelivery(event: Redelivered, payloads: PayloadView) -> v1::Redelivery {
+pub fn redelivery(event: Redelivered, payloads: PayloadView) -> v1::Redelivery {
     v1::Redelivery {
         lease_epoch: event.delivery.fence.lease_epoch.unsigned_abs(),
         // One event alone.

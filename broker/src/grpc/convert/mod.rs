@@ -10,6 +10,7 @@ pub mod group;
 pub mod mask;
 pub mod organization;
 pub mod outcome;
+pub mod poll;
 pub mod position;
 pub mod publish;
 pub mod request_id;

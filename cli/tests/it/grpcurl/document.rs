@@ -1,8 +1,16 @@
 //! The commands of a page of Markdown, and what it shows as their answers.
 
 /// Variables of the page that stand for what earlier answers said, and for what `dev.env` holds.
-pub const VARIABLES: &[&str] =
-    &["$KEY_ID", "$ACCESS_TOKEN", "$REFRESH_TOKEN", "$USER_ID", "$INVITATION", "$EVENTFLOW_ADMIN_PASSWORD"];
+pub const VARIABLES: &[&str] = &[
+    "$CURSOR",
+    "$SESSION_ID",
+    "$KEY_ID",
+    "$ACCESS_TOKEN",
+    "$REFRESH_TOKEN",
+    "$USER_ID",
+    "$INVITATION",
+    "$EVENTFLOW_ADMIN_PASSWORD",
+];
 
 /// A grpcurl command.
 pub struct Command {

@@ -104,6 +104,8 @@ async fn a_command_that_fails_is_noticed() {
 fn remember(said: &mut BTreeMap<&'static str, String>, answer: &Value) {
     for (name, place) in [
         ("$KEY_ID", "/apiKey/id"),
+        ("$CURSOR", "/cursor"),
+        ("$SESSION_ID", "/sessionId"),
         ("$ACCESS_TOKEN", "/tokens/accessToken"),
         ("$REFRESH_TOKEN", "/tokens/refreshToken"),
         ("$USER_ID", "/user/id"),

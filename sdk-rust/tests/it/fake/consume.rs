@@ -201,4 +201,15 @@ impl ConsumerService for Service {
         tokio::runtime::Handle::current().spawn(serve);
         Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
     }
+
+    async fn poll(&self, _: Request<v1::PollRequest>) -> Result<Response<v1::PollResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn acknowledge(
+        &self,
+        _: Request<v1::AcknowledgeRequest>,
+    ) -> Result<Response<v1::AcknowledgeResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
 }
