@@ -208,10 +208,11 @@ as $$
     from group_state g where g.group_id = any (p_groups) and g.organization_id = p_organization
 $$;
 
--- Where the session of a member lives, for a Commit stream that reached another broker.
+-- Where the session of a member lives, for a Commit stream that reached another broker. One whose stream has ended lives nowhere,
+-- although the member keeps its partitions for the grace.
 create function session_broker_v1(p_session uuid) returns table (organization_id bigint, name text, address text)
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
     select m.organization_id, b.name, b.address from group_member m join broker b on b.broker_id = m.broker_id
-    where m.session_id = p_session
+    where m.session_id = p_session and m.detached_until is null
 $$;
