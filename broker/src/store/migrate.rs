@@ -1,10 +1,13 @@
 //! Migrations: numbered files, forward only, each in a transaction of its own, under an advisory lock.
 //!
 //! The schema stores its version and the oldest broker that may use it. A broker refuses an older schema, and a newer one only
-//! when the broker is older than that mark: old and new brokers run side by side during an upgrade.
+//! when the broker is older than that mark: old and new brokers run side by side during an upgrade. It also stores a checksum of
+//! each file: files of a release never change, so another one means another history, and nothing is done with such a schema.
 
 use crate::domain::{Error, Reason, Result};
 use crate::store::{DatabaseUrl, error::from_postgres};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
 /// Number, subject and text of every migration, in order.
@@ -67,14 +70,15 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated> {
 async fn apply(client: &mut Client) -> Result<Migrated> {
     prepare(client).await?;
     let from = version(client).await?;
+    check_files(client, from).await?;
     for (number, subject, text) in MIGRATIONS.iter().filter(|(number, ..)| *number > from) {
         let transaction = client.transaction().await.map_err(from_postgres)?;
         let script = format!("set local role eventflow_owner; set local search_path = eventflow;\n{text}");
         transaction.batch_execute(&script).await.map_err(|error| failed(*number, subject, error))?;
         transaction
             .execute(
-                "insert into eventflow.schema_migration (version, subject, oldest_broker) values ($1, $2, $3)",
-                &[number, subject, &OLDEST_BROKER],
+                "insert into eventflow.schema_migration (version, subject, oldest_broker, checksum) values ($1, $2, $3, $4)",
+                &[number, subject, &OLDEST_BROKER, &checksum(text)],
             )
             .await
             .map_err(|error| failed(*number, subject, error))?;
@@ -126,6 +130,7 @@ async fn prepare(client: &Client) -> Result<()> {
             oldest_broker integer not null,
             applied_at timestamptz not null default clock_timestamp()
         );
+        alter table eventflow.schema_migration add column if not exists checksum text;
         grant usage on schema eventflow to eventflow_broker;
         grant select on eventflow.schema_migration to eventflow_broker;
         reset role;";
@@ -149,6 +154,30 @@ async fn version(client: &Client) -> Result<i32> {
         .await
         .map_err(from_postgres)?;
     Ok(row.get(0))
+}
+
+fn checksum(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// That the schema was made from these very files, as far as both go.
+async fn check_files(client: &impl crate::store::Client, version: i32) -> Result<()> {
+    // A table of before has no checksums.
+    let sql = "select version, to_jsonb(m) ->> 'checksum' from eventflow.schema_migration m";
+    let rows = client.query(sql, &[]).await.map_err(from_postgres)?;
+    let applied: BTreeMap<i32, Option<String>> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for (number, subject, text) in MIGRATIONS.iter().filter(|(number, ..)| *number <= version) {
+        if applied.get(number).is_none_or(|applied| applied.as_deref() != Some(&checksum(text))) {
+            return Err(Error::new(
+                Reason::DatabaseUnavailable,
+                format!(
+                    "migration {number} ({subject}) of this database is not that of this version: the schema was made by a \
+                     build that was not released. Make a new database; this one stays as it is"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn failed(number: i32, subject: &str, error: tokio_postgres::Error) -> Error {
@@ -197,5 +226,5 @@ pub async fn check_version(client: &impl crate::store::Client) -> Result<()> {
             ),
         ));
     }
-    Ok(())
+    check_files(client, version).await
 }
