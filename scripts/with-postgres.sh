@@ -6,6 +6,8 @@
 # its files when the command ends, however it ends. The command finds it through
 # EVENTFLOW_TEST_DATABASE_URL and exits with its own status.
 set -euo pipefail
+# Tests open hundreds of connections, on both sides and side by side.
+ulimit -S -n "$(ulimit -H -n)"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 prefix=/tmp/eventflow-test # Not TMPDIR: a socket's path ends at 107 bytes, and `postgres` must get in.

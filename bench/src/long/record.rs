@@ -13,10 +13,11 @@ use crate::{Result, output};
 pub async fn tables(sql: &Client) -> Result<BTreeMap<String, f64>> {
     let rows = sql
         .query(
-            "select coalesce(i.inhparent, c.oid)::regclass::text, sum(pg_total_relation_size(c.oid))::float8,
+            "select coalesce(p.relname, c.relname)::text, sum(pg_total_relation_size(c.oid))::float8,
                     sum(coalesce(s.n_dead_tup, 0))::float8
              from pg_class c
              left join pg_inherits i on i.inhrelid = c.oid
+             left join pg_class p on p.oid = i.inhparent
              left join pg_stat_user_tables s on s.relid = c.oid
              where c.relnamespace = 'eventflow'::regnamespace and c.relkind = 'r' group by 1",
             &[],

@@ -2,6 +2,8 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::failure::{Exit, Failure, Result};
 use eventflow_broker::{
     config::Config,
@@ -27,6 +29,7 @@ pub(super) async fn start(config: Config) -> Result<Option<Broker>> {
     // Before the start, which may have to wait for the database: from here on Ctrl-C stops in order.
     let mut signals = Signals::listen()?;
     telemetry::logs::start(&config.log);
+    allow_many_connections();
     let app = tokio::select! {
         started = Box::pin(App::start(config)) => started?,
         name = signals.next() => {
@@ -36,6 +39,18 @@ pub(super) async fn start(config: Config) -> Result<Option<Broker>> {
     };
     let (grpc_address, http_address) = (app.grpc_address(), app.http_address());
     Ok(Some(Broker { grpc_address, http_address, running: Box::pin(app.run_until_signal(signals)) }))
+}
+
+/// Each connection is an open file, and what a process may open by default (1,024) is less than a broker takes on. Whatever the
+/// hard limit allows is asked for.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, wanted)
+    {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files stays as it is");
+    }
 }
 
 /// Told before anything is started. `advice` says how to choose another address, for each of the two ports.

@@ -53,6 +53,23 @@ fn ok(ended: Ended) -> String {
 }
 
 #[tokio::test]
+async fn a_broker_may_open_as_many_files_as_the_hard_limit_allows() {
+    let home = Home::new();
+    let [grpc, http]: [u16; 2] = free_ports();
+    let (listen, http) = (format!("127.0.0.1:{grpc}"), format!("127.0.0.1:{http}"));
+    let few = ["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_eventflow")];
+    let few = [&few[..], &arguments(&home, &listen, &http)].concat();
+    let mut process = Process::start(home.command_of(Path::new("sh"), &few));
+    process.wait_for_line("Ctrl-C stops").await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid().unwrap())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [.., soft, hard, _] = *open_files.split_whitespace().collect::<Vec<_>>() else { panic!("{open_files}") };
+    assert_eq!(soft, hard);
+    process.signal(Signal::INT);
+    assert!(process.wait().await.success());
+}
+
+#[tokio::test]
 async fn the_first_five_minutes_and_a_second_start() {
     let home = Home::new();
     let dev = Dev::start(&home).await;
