@@ -46,7 +46,7 @@ test: setup ## Every test, beside one throw-away Postgres
 	$(call timed,tests,scripts/with-postgres.sh $(CARGO) test --workspace --locked $(ARGS))
 
 ci: setup-ci fmt tidy deny clippy ## What must pass before a change goes in
-	@$(MAKE) test
+	@EVENTFLOW_TEST_REDIS=required $(MAKE) test
 	@$(MAKE) chaos-short
 
 chaos: build ## Ten minutes of faults over random seeds, and a checker that looks for broken promises
@@ -79,7 +79,7 @@ tidy: setup ## House rules that no linter knows: imports between rooms, sizes, w
 deny: setup-ci ## Dependencies: bans, licenses, sources, and advisories when their database is here
 	$(call timed,deny,scripts/deny.sh)
 
-setup: ## Install what building and testing need (C compiler, Postgres), where allowed
+setup: ## Install what building and testing need (C compiler, Postgres, Redis), where allowed
 	@scripts/setup.sh
 
 setup-lint:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes sure that what a build and a test run need is on this machine: Rust, a C compiler, and the
-# server programs of Postgres 15 or later. Silent and quick when all is there. On Debian and Ubuntu
-# it installs what is missing when it may (as root, or through sudo without a password); otherwise
-# it prints the command to run and fails. It never starts a Postgres.
+# Makes sure that what a build and a test run need is on this machine: Rust, a C compiler, the
+# server programs of Postgres 15 or later, and the program of Redis, which is optional. Silent and
+# quick when all is there. On Debian and Ubuntu it installs what is missing when it may (as root, or
+# through sudo without a password); otherwise it prints the command to run and fails; without Redis
+# it goes on, and the tests that need one say that they did not run. It starts no server.
 #
 #   scripts/setup.sh           what building and testing need
 #   scripts/setup.sh --lint    also rustfmt and clippy
-#   scripts/setup.sh --ci      also cargo-deny, which it builds
+#   scripts/setup.sh --ci      also cargo-deny, which it builds; here Redis must be there
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -58,6 +59,20 @@ install_packages() {
         "see https://wiki.postgresql.org/wiki/Apt for newer ones"
 }
 
+# Debian's `redis-tools` holds the server's program, under the name `redis-check-rdb`, and no service
+# that would be started on port 6379; the tests call it by the server's name.
+need_redis() {
+    local name
+    for name in redis-server valkey-server redis-check-rdb valkey-check-rdb; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; then
+        if (install_packages redis-tools); then return; fi
+    fi
+    if [ "${1:-}" = --ci ]; then die "this machine lacks redis-server, and every test must run here"; fi
+    printf 'setup: no redis-server: the tests that need one will not run (on Debian: apt-get install redis-tools)\n' >&2
+}
+
 need_lints() {
     local missing=()
     cargo fmt --version >/dev/null 2>&1 || missing+=(rustfmt)
@@ -90,6 +105,7 @@ missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev) # ring and zstd compile C
 "$here/postgres-bin.sh" >/dev/null || missing+=(postgresql)
 if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
+need_redis "${1:-}"
 case "${1:-}" in
     --lint) need_lints ;;
     --ci) need_lints && need_deny ;;

@@ -10,6 +10,7 @@
 //! - [`delivery`]: one session a subscriber; reading the log; committing progress.
 //! - [`jobs`]: what happens without being asked: sweeping, retention, pruning.
 //! - [`limits`]: quotas and rates of organizations and credentials.
+//! - [`redis`]: what brokers may share beside Postgres, when they have one.
 //! - [`store`]: the only room with SQL.
 //! - [`domain`]: pure values and decisions, used by all of them.
 //! - [`config`], [`telemetry`], [`runtime`]: how the rooms are furnished, watched, opened and closed.
@@ -27,6 +28,7 @@ pub mod identity;
 pub mod jobs;
 pub mod limits;
 pub mod publish;
+pub mod redis;
 pub mod runtime;
 pub mod schemas;
 pub mod store;

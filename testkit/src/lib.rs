@@ -3,6 +3,7 @@
 //! - [`Database`]: a database of its own for each test, cloned from a template, dropped afterwards. With the
 //!   feature `broker` it is migrated.
 //! - [`OwnCluster`]: a Postgres of its own, for tests that stop, freeze, kill or fail it over.
+//! - [`RedisServer`]: a Redis of its own, for tests that freeze, kill and restart it, where the machine has one.
 //! - [`SmallDisk`]: a file system that fills up, where this process may mount one.
 //! - [`TcpProxy`]: any TCP or unix-socket upstream behind delays, throttles, stalls, cuts and refusals.
 //! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
@@ -25,6 +26,7 @@ mod own_cluster;
 mod pg_proxy;
 mod ports;
 mod process;
+mod redis;
 mod server;
 mod small_disk;
 mod sql;
@@ -40,6 +42,7 @@ pub use own_cluster::OwnCluster;
 pub use pg_proxy::{Action, Counts, Match, PgProxy, Rule, Step};
 pub use ports::{free_port, free_ports, listener};
 pub use process::{Output, Process, Signal, built_binary};
+pub use redis::{RedisOptions, RedisServer};
 pub use server::{DATABASE_URL, Server};
 pub use small_disk::SmallDisk;
 pub use tcp_proxy::{Counters, Direction, ProxyHandle, TcpProxy};

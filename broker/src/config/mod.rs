@@ -17,6 +17,7 @@ mod limits;
 mod log;
 mod publish;
 mod reader;
+mod redis;
 mod server;
 mod shutdown;
 mod source;
@@ -33,6 +34,7 @@ pub use self::{
     limits::Limits,
     log::{Log, LogFormat},
     publish::Publish,
+    redis::Redis,
     server::{Reflection, Server, TlsFiles},
     shutdown::Shutdown,
 };
@@ -51,6 +53,8 @@ pub struct Config {
     pub server: Server,
     pub http: Http,
     pub database: Database,
+    /// `None`: brokers share nothing but Postgres.
+    pub redis: Option<Redis>,
     pub publish: Publish,
     pub delivery: Delivery,
     pub groups: Groups,
@@ -88,6 +92,7 @@ impl Config {
             server: Server::read(&mut reader),
             http: Http::read(&mut reader),
             database: Database::read(&mut reader),
+            redis: Redis::read(&mut reader),
             publish: Publish::read(&mut reader),
             delivery: Delivery::read(&mut reader),
             groups: Groups::read(&mut reader),

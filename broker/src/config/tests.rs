@@ -102,3 +102,25 @@ fn an_origin_is_written_as_browsers_send_it() {
 }
 
 const URL_VARIABLE: (&str, &str) = ("EVENTFLOW_DATABASE_URL", "postgres://eventflow@localhost/eventflow");
+
+#[test]
+fn a_redis_is_named_by_a_url_that_never_shows_and_its_files_need_tls() {
+    let redis = |settings: &[(&str, &str)]| {
+        let mut all = vec![URL];
+        all.extend_from_slice(settings);
+        Config::from_overrides(&all).map(|config| config.redis)
+    };
+    assert!(redis(&[]).expect("valid").is_none());
+    let config = redis(&[("redis.url", "redis://:hunter2@cache/1")]).expect("valid").expect("a Redis");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let refused = |settings: &[(&str, &str)]| redis(settings).expect_err("a mistake").to_string();
+    let text = refused(&[("redis.url", "http://:hunter2@cache")]);
+    assert!(text.contains("`redis.url` = (hidden) must be `redis://host:port`") && !text.contains("hunter2"), "{text}");
+    assert!(
+        refused(&[("redis.url", "redis://cache"), ("redis.ca_file", "ca.pem")]).contains("begins with `rediss://`")
+    );
+    let certificate = ("redis.client_certificate_file", "client.pem");
+    assert!(
+        refused(&[("redis.url", "rediss://cache"), certificate]).contains("`redis.client_key_file` = `` is missing")
+    );
+}

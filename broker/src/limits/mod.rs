@@ -1,26 +1,31 @@
 //! Quotas and rates, an organization and a credential: what one of them uses must not be missing for another.
 //!
 //! Promises: a refusal names the quota, whose it is, how much it allows and when to try again, and nothing was applied; who has
-//! no quota pays one look-up. Rates are kept in memory, so each broker allows its own. Never done here: knowing where quotas are
-//! stored (a job brings them), or counting what the catalogue counts in its transactions.
+//! no quota pays one look-up. Rates are kept in memory; with a Redis, brokers add up what they let through ([`Sharing`]), without
+//! it each allows its own. Never done here: knowing where quotas are stored (a job brings them), or counting what the catalogue
+//! counts in its transactions.
 
+mod buckets;
 mod rules;
+mod sharing;
 
 pub use rules::Rules;
+pub use sharing::Sharing;
+
+use buckets::{Buckets, Cost, Report};
 
 use crate::domain::ids::OrganizationId;
-use crate::domain::quota::{Quota, Scope, quota_exceeded, rate_limited, take};
+use crate::domain::quota::{Quota, Scope, quota_exceeded, rate_limited};
 use crate::domain::{Error, Result};
+use crate::redis::Redis;
 use crate::runtime::clock;
 use crate::telemetry::metrics;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-/// Buckets that are remembered before full ones are forgotten.
-const BUCKETS_SWEPT: usize = 10_000;
 /// How long a publish stream is slowed down before it is refused: its client feels that as back-pressure.
 const SHAPED: Duration = Duration::from_secs(2);
 
@@ -44,8 +49,9 @@ pub struct Limits(Arc<Inner>);
 
 struct Inner {
     rules: watch::Sender<Arc<Rules>>,
-    /// When each bucket is full again.
-    buckets: Mutex<HashMap<(Owner, Quota), u64>>,
+    buckets: Mutex<Buckets>,
+    /// Rings when there is something to tell other brokers.
+    news: Notify,
     open: Mutex<HashMap<Owner, u64>>,
 }
 
@@ -54,8 +60,15 @@ impl Limits {
         Self(Arc::new(Inner {
             rules: watch::channel(Arc::new(rules)).0,
             buckets: Mutex::default(),
+            news: Notify::new(),
             open: Mutex::default(),
         }))
+    }
+
+    /// Rates are shared from now on by the brokers that name the same namespace there, while the task runs.
+    pub fn share_through(&self, redis: Redis, namespace: &str) -> Sharing {
+        lock(&self.0.buckets).share();
+        Sharing::new(self.clone(), redis, namespace)
     }
 
     /// What is limited now.
@@ -127,32 +140,43 @@ impl Limits {
         if rules.are_empty() {
             return Ok(());
         }
-        let limited: Vec<_> = costs
+        let costs: Vec<Cost> = costs
             .iter()
-            .flat_map(|(quota, cost)| {
-                self.limited(who, *quota)
-                    .into_iter()
-                    .map(|(owner, scope, limit)| ((owner, *quota), scope, limit, *cost))
+            .flat_map(|(quota, units)| {
+                let limited = self.limited(who, *quota).into_iter();
+                limited.map(|(owner, scope, limit)| Cost { bucket: (owner, *quota), scope, limit, units: *units })
             })
             .collect();
-        if limited.is_empty() {
+        if costs.is_empty() {
             return Ok(());
         }
-        let now = u64::try_from(clock::since_boot().as_nanos()).unwrap_or(u64::MAX);
         let mut buckets = lock(&self.0.buckets);
-        if buckets.len() > BUCKETS_SWEPT {
-            buckets.retain(|_, full_at| *full_at > now);
+        let taken = buckets.take(&costs, now());
+        let has_news = buckets.is_asked();
+        drop(buckets);
+        if has_news {
+            self.0.news.notify_one();
         }
-        let mut taken = Vec::with_capacity(limited.len());
-        for (bucket, scope, limit, cost) in limited {
-            let full_at = buckets.get(&bucket).copied().unwrap_or_default();
-            match take(full_at, now, cost, limit) {
-                Ok(next) => taken.push((bucket, next)),
-                Err(wait) => return Err(refused(rate_limited(bucket.1, scope, limit, wait))),
-            }
+        taken.map_err(|(cost, wait)| refused(rate_limited(cost.bucket.1, cost.scope, cost.limit, wait)))
+    }
+
+    /// Until there is something to tell other brokers.
+    async fn asked(&self) {
+        while !lock(&self.0.buckets).is_asked() {
+            self.0.news.notified().await;
         }
-        buckets.extend(taken);
-        Ok(())
+    }
+
+    fn reports(&self, at_most: usize) -> Vec<Report> {
+        lock(&self.0.buckets).reports(at_most)
+    }
+
+    fn learn(&self, reports: &[Report], left_us: &[u64]) {
+        lock(&self.0.buckets).learn(reports, left_us, now());
+    }
+
+    fn forget_untold(&self) {
+        lock(&self.0.buckets).forget_untold();
     }
 
     /// Who of the two has a limit, and which.
@@ -165,6 +189,11 @@ impl Limits {
         let credential = credential.map(|limit| (Owner::Credential(who.credential.clone()), Scope::Credential, limit));
         credential.into_iter().chain(organization).collect()
     }
+}
+
+/// Nanoseconds of this broker's clock.
+fn now() -> u64 {
+    u64::try_from(clock::since_boot().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn refused(error: Error) -> Error {

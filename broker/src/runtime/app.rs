@@ -27,11 +27,12 @@ use crate::limits::{Limits, Rules};
 use crate::publish::Publisher;
 use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{LaneParts, lane};
+use crate::redis::Redis;
 use crate::runtime::shutdown::{Farewell, Outcome, Phase, Signals, in_order};
 use crate::runtime::{Condition, Kind, Readiness, Tasks};
 use crate::schemas::Schemas;
 use crate::store::epoch::LogEpochs;
-use crate::store::{DatabaseUrl, Store, durability, migrate};
+use crate::store::{DatabaseUrl, Store, durability, migrate, shared_secrets};
 use crate::tail::Tail;
 use crate::telemetry::lag::LagBoard;
 use futures_util::future::join_all;
@@ -86,6 +87,7 @@ impl App {
     /// Opens the database and both ports, and returns when calls are served. Whatever is wrong is a sentence for whoever starts it.
     pub async fn start(config: Config) -> Result<Self> {
         let tls = config.server.tls.clone().map(tls::open).transpose()?;
+        let redis = config.redis.as_ref().map(Redis::new).transpose()?;
         let grpc = accept::bind(config.server.listen)?;
         let http = accept::bind(config.http.listen)?;
         let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
@@ -93,6 +95,9 @@ impl App {
         let publisher = ground.publisher().await;
         let deliveries = ground.deliveries();
         ground.background();
+        if let Some(redis) = redis {
+            ground.share_rates(redis).await?;
+        }
         let tls = tls.map(|(tls, reloader)| {
             ground.tasks.spawn(Kind::Job, reloader.run(ground.tasks.stopping()));
             tls
@@ -219,6 +224,15 @@ impl Ground {
             lags: LagBoard::default(),
             config,
         })
+    }
+
+    /// Rates hold for all brokers of this database together.
+    async fn share_rates(&self, redis: Redis) -> Result<()> {
+        let secret = shared_secrets::get(&**self.store.conn().await?, "redis-namespace").await?;
+        let namespace: String = secret.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let sharing = self.limits.share_through(redis, &namespace);
+        self.tasks.spawn(Kind::Job, sharing.run(self.tasks.stopping()));
+        Ok(())
     }
 
     async fn publisher(&self) -> Publisher {

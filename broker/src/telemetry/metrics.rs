@@ -109,6 +109,10 @@ pub struct Metrics {
     pub shed_calls: Counter,
     /// Calls, publishes and streams refused by a quota.
     pub refused_by_quota: Counter,
+    /// 1 when rates are shared through Redis, 0 when it is away, or not used.
+    pub redis_up: Gauge,
+    /// Questions to Redis without an answer.
+    pub redis_failures: Counter,
     /// Refusals and failed sign-ins beyond what the audit log lists.
     pub unlisted_refusals: Counter,
     /// Panics, caught.
@@ -258,6 +262,8 @@ impl Metrics {
             aged_connections: count("eventflow_aged_connections_total", Count, "Connections asked to go because of their age."),
             shed_calls: count("eventflow_shed_calls_total", Count, "Calls shed because too many ran."),
             refused_by_quota: count("eventflow_refused_by_quota_total", Count, "Calls and publishes refused by a quota or rate."),
+            redis_up: level("eventflow_redis_up", Count, "1 when rates are shared through Redis, 0 when it is away or not used."),
+            redis_failures: count("eventflow_redis_failures_total", Count, "Questions to Redis without an answer; brokers' own rates hold then."),
             unlisted_refusals: count("eventflow_unlisted_refusals_total", Count, "Refusals and failed sign-ins beyond what the audit log lists."),
             panics: count("eventflow_panics_total", Count, "Panics, caught."),
             task_failures: count("eventflow_task_failures_total", Count, "Tasks that ended with a failure."),

@@ -9,6 +9,7 @@ mod killed;
 mod load;
 mod neighbours;
 mod paused;
+mod redis;
 
 use crate::support::{Clients, Ground, appended, broker_at, event, sequenced, text};
 use eventflow_proto::v1;

@@ -1,12 +1,13 @@
 //! `eventflow doctor`: is this deployment fit for production? Every finding says what to change.
 
+use eventflow_broker::redis::Away;
 use eventflow_broker::store::{
     DatabaseUrl, durability, migrate,
     status::{self, BrokerStatus, Inspection, ServerStatus, Setting, Way},
 };
 use serde_json::json;
 
-use super::database;
+use super::{database, redis};
 use crate::{
     failure::{Exit, Failure, Result},
     output::{self, Paint, Style, note},
@@ -16,6 +17,8 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     database: database::Arguments,
+    #[command(flatten)]
+    redis: redis::Arguments,
     #[command(flatten)]
     output: output::Arguments,
 }
@@ -53,7 +56,10 @@ impl Finding {
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let url = arguments.database.url()?;
-    let findings = examine(&url).await?;
+    let mut findings = examine(&url).await?;
+    if let Some(mut redis) = arguments.redis.open()? {
+        findings.push(of_redis(redis.check().await, redis.describe()));
+    }
     let fit = findings.iter().all(|finding| finding.grade != Grade::Bad);
     let object = json!({
         "fit": fit,
@@ -178,6 +184,16 @@ fn of_transport(url: &DatabaseUrl) -> Finding {
         return Finding::good("the connection to Postgres is encrypted");
     }
     Finding::warning("the connection to Postgres may go unencrypted", "add `sslmode=require` to the database URL")
+}
+
+fn of_redis(answer: std::result::Result<(), Away>, place: &str) -> Finding {
+    match answer {
+        Ok(()) => Finding::good(format!("Redis at {place} answers: brokers that are told of it share their rates")),
+        Err(away) => {
+            let what = format!("Redis at {place} is away ({away}): each broker allows the whole rate");
+            Finding::warning(what, "start it, or correct `redis.url` and its files")
+        }
+    }
 }
 
 fn object(finding: &Finding) -> serde_json::Value {

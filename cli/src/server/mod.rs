@@ -6,6 +6,7 @@ pub mod dev;
 pub mod doctor;
 pub mod migrate;
 mod quota;
+mod redis;
 mod running;
 pub mod serve;
 pub mod status;

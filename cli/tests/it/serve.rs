@@ -1,6 +1,6 @@
 //! `serve`, `migrate`, `admin`, `status` and `doctor` on a database that tests share.
 
-use eventflow_testkit::{Database, Process, Signal, free_ports};
+use eventflow_testkit::{Database, Process, RedisServer, Signal, free_port, free_ports};
 
 use crate::support::{Ended, Home};
 
@@ -63,11 +63,22 @@ async fn a_database_is_migrated_served_and_looked_at() {
     let doctor = run(&["doctor"]);
     assert_eq!(doctor.code, 1, "{doctor:?}");
     assert!(doctor.out.contains("✗ `fsync` is off"), "{}", doctor.out);
+    a_redis_is_asked(&run).await;
     broker.signal(Signal::TERM);
     assert!(broker.wait().await.success());
 
     let raised = run(&["migrate", "--after-restore"]);
     assert!(raised.code == 0 && raised.out.contains("the log epoch is now 1"), "{raised:?}");
+}
+
+async fn a_redis_is_asked(run: &impl Fn(&[&str]) -> Ended) {
+    assert!(!run(&["doctor"]).out.contains("Redis"), "nobody has named one");
+    let nowhere = format!("redis://:hunter2@127.0.0.1:{}", free_port());
+    let doctor = run(&["doctor", "--redis-url", &nowhere]);
+    assert!(doctor.out.contains(" is away (") && !doctor.out.contains("hunter2"), "{}", doctor.out);
+    let Some(redis) = RedisServer::start().await else { return };
+    let doctor = run(&["doctor", "--redis-url", &redis.url()]);
+    assert!(doctor.out.contains(&format!("Redis at localhost:{}/0 answers", redis.port())), "{}", doctor.out);
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ const ROOMS: &[(&str, &str)] = &[
     // Storage, and what only remembers.
     ("store", "domain telemetry"),
     ("tail", "domain telemetry"),
-    ("limits", "domain telemetry handles"),
+    ("redis", "domain config"),
+    ("limits", "domain redis telemetry handles"),
     // Services.
     ("identity", "domain store telemetry handles"),
     ("catalogue", "domain store identity telemetry handles"),
@@ -41,7 +42,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("config", "domain"),
     (
         "runtime",
-        "domain store tail limits identity catalogue schemas publish groups delivery jobs grpc http telemetry config",
+        "domain store tail redis limits identity catalogue schemas publish groups delivery jobs grpc http telemetry config",
     ),
 ];
 
@@ -54,6 +55,7 @@ const CRATES: &[(&str, &str, &str)] = &[
     ("eventflow_proto::v1", "grpc", "wire types stop at `grpc/convert`"),
     ("tokio_postgres", "store runtime", "only the `store` room talks to Postgres"),
     ("deadpool_postgres", "store runtime", "only the `store` room talks to Postgres"),
+    ("fred", "redis", "only the `redis` room talks to Redis"),
     ("jsonschema", "domain", "definitions and validators are values of `domain::schema`"),
     ("postgres_types", "store", "only the `store` room talks to Postgres"),
 ];

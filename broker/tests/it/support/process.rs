@@ -55,6 +55,11 @@ impl BrokerProcess {
         self.process.kill().await;
     }
 
+    /// What it has logged so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
     /// Its metrics without labels, by name.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         let ask = async {
