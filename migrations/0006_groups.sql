@@ -78,8 +78,14 @@ create table consumer_offset (
     claim_offset bigint,
     -- The event that is being retried in place, in an ordered group; without meaning below `next_offset`.
     in_place_offset bigint,
+    -- In a shared group that keeps the order of keys: which pool hands everything of the partition out, and its broker.
+    dispatcher uuid,
+    dispatcher_broker uuid,
+    -- Raised whenever a pool takes the partition: what it knew of an earlier time does not count.
+    dispatch_epoch bigint not null default 0,
     primary key (group_id, partition_id)
 ) with (fillfactor = 50);
+create index consumer_offset_dispatched on consumer_offset (dispatcher_broker) where dispatcher_broker is not null;
 create index consumer_offset_draining on consumer_offset (drain_deadline) where drain_deadline is not null;
 
 -- A new group's progress, resolved to offsets now.
@@ -116,6 +122,7 @@ begin
     perform 1 from consumer_offset where group_id = p_group and organization_id = p_organization
     order by partition_id for update;
     delete from consumer_offset where group_id = p_group and organization_id = p_organization;
+    delete from group_dispatcher where group_id = p_group and organization_id = p_organization;
     delete from group_claim where group_id = p_group and organization_id = p_organization;
     delete from retry where group_id = p_group and organization_id = p_organization;
     delete from dead_letter_event where group_id = p_group and organization_id = p_organization;
@@ -389,6 +396,10 @@ begin
           and (m.broker_id = any (v_dead) or m.detached_until < clock_timestamp());
         return next v_gone.group_id;
     end loop;
+    -- Partitions before claims, as everywhere.
+    perform 1 from consumer_offset o where o.dispatcher_broker = any (v_dead) order by o.group_id, o.partition_id for update;
+    update consumer_offset set dispatcher = null, dispatcher_broker = null where dispatcher_broker = any (v_dead);
+    delete from group_dispatcher where broker_id = any (v_dead);
     -- What they handed out comes to others under higher epochs; nothing of it counts as an attempt.
     update group_claim set holder = null, broker_id = null where broker_id = any (v_dead);
     update retry set holder = null, broker_id = null where broker_id = any (v_dead);

@@ -122,7 +122,9 @@ begin
     update consumer_offset o
     set next_offset = within_log(t.id, t.target, s.log_epoch), start_offset = within_log(t.id, t.target, s.log_epoch),
         lease_epoch = o.lease_epoch + 1, claim_offset = null,
-        in_place_offset = null
+        in_place_offset = null,
+        -- What a pool knows of the keys of the partition is over: it takes it again.
+        dispatcher = null, dispatcher_broker = null
     from unnest(p_partitions, p_offsets) as t(id, target) cross join log_state s
     where o.group_id = p_group and o.partition_id = t.id;
     -- Whoever holds these is fenced: their outcomes find nothing.

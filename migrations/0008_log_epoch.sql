@@ -38,7 +38,8 @@ begin
     where h.partition_id = o.partition_id and o.next_offset > greatest(n.next_offset, h.end_offset);
     -- Claims may name offsets that did not survive: shared groups go on at their floors.
     delete from group_claim;
-    update consumer_offset set claim_offset = null where claim_offset is not null;
+    update consumer_offset set claim_offset = null, dispatcher = null, dispatcher_broker = null
+    where claim_offset is not null or dispatcher is not null;
     update retry set holder = null, broker_id = null where holder is not null;
     -- Every lease is fenced by the new epoch; members attach again.
     update group_state set version = version + 1;

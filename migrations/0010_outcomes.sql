@@ -18,6 +18,9 @@ alter table consumer_group
         constraint consumer_group_attempts_range check (max_attempts between 1 and 1000000),
     add column on_failure text not null default 'block'
         constraint consumer_group_on_failure check (on_failure in ('block', 'skip', 'dead_letter')),
+    -- At most one event of a key is on its way at a time, in the order of the log.
+    add column key_order boolean not null default false,
+    add constraint consumer_group_key_order check (delivery_mode = 'shared' or not key_order),
     add constraint consumer_group_mode check (delivery_mode in ('ordered', 'shared'));
 
 -- Offsets of a shared group that one broker hands out to its members. What lies below the lowest claim is done.
@@ -62,6 +65,10 @@ create table retry (
     history jsonb not null,
     -- It was a dead letter, and somebody gave it back.
     redriven boolean not null default false,
+    -- Its group keeps the order of its key: what stands behind it of the key waits for it. Not what was redriven.
+    key_ordered boolean not null default false,
+    -- It waits for an earlier one of its key: nobody may take it.
+    parked boolean not null default false,
     appended_at timestamptz not null,
     publisher text,
     id text,
@@ -73,7 +80,8 @@ create table retry (
     payload bytea not null,
     primary key (group_id, partition_id, event_offset)
 ) with (fillfactor = 70);
-create index retry_due on retry (group_id, due_at) where holder is null and not in_place;
+create index retry_due on retry (group_id, due_at) where holder is null and not in_place and not parked;
+create index retry_key on retry (group_id, partition_id, key, event_offset) where key_ordered;
 create index retry_broker on retry (broker_id) where broker_id is not null;
 
 -- Events that a group gave up on. One of each at a time: a replay that fails again replaces what it failed with before.
@@ -214,6 +222,7 @@ declare
     v_floor bigint;
     v_new record;
     v_log_epoch bigint;
+    v_key_order boolean;
 begin
     -- Held against the sweep, and not against its renewal.
     perform 1 from broker b where b.broker_id = p_broker and b.expires_at > clock_timestamp() for key share;
@@ -221,9 +230,12 @@ begin
         return;
     end if;
     select s.log_epoch into strict v_log_epoch from log_state s;
+    select g.key_order into v_key_order from consumer_group g where g.group_id = p_group;
     for v_offset in
         select * from consumer_offset o
         where o.group_id = p_group and o.organization_id = p_organization and o.partition_id = any (p_partitions)
+          -- Where keys are in order, all claims of a partition are in one hand.
+          and (not v_key_order or o.dispatcher = p_holder)
         order by o.partition_id for update
     loop
         update group_claim c set holder = p_holder, broker_id = p_broker, lease_epoch = v_offset.lease_epoch + 1
@@ -290,6 +302,7 @@ declare
     v_lost_acks integer[];
     v_partition bigint;
     v_dead record;
+    v_key_order boolean;
 begin
     if current_setting('synchronous_commit') in ('off', 'local') then
         perform set_config('synchronous_commit', 'on', true);
@@ -324,6 +337,7 @@ begin
         where r.group_id = p_group and r.organization_id = p_organization and r.partition_id = a.partition_id
           and r.event_offset = a.event_offset and r.lease_epoch = a.lease_epoch and r.holder = p_holder);
 
+    select g.key_order into v_key_order from consumer_group g where g.group_id = p_group;
     -- Failed retries go back, to be due again.
     update retry r
     set attempts = r.attempts + 1, due_at = clock_timestamp() + coalesce(f.delay_ms, 0) * interval '1 millisecond',
@@ -335,10 +349,10 @@ begin
     -- First failures, of claims that are held, and not counted before: a copy each.
     insert into retry (
         group_id, partition_id, event_offset, organization_id, attempts, due_at, lost_only, alone, reason, error_class, history,
-        appended_at, publisher, id, type, key, event_time, content_type, headers, payload)
+        key_ordered, appended_at, publisher, id, type, key, event_time, content_type, headers, payload)
     select p_group, g.partition_id, e.event_offset, p_organization, 1,
            clock_timestamp() + coalesce(f.delay_ms, 0) * interval '1 millisecond', f.lost_only, f.alone, f.reason, f.error_class,
-           failed_attempt(1, f), e.appended_at, e.publisher, e.id, e.type, e.key, e.event_time, e.content_type, e.headers, e.payload
+           failed_attempt(1, f), v_key_order and e.key is not null, e.appended_at, e.publisher, e.id, e.type, e.key, e.event_time, e.content_type, e.headers, e.payload
     from (
         select x.partition_id, array_agg(x.event_offset) as offsets
         from unnest(p_failures) x

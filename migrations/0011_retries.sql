@@ -23,16 +23,24 @@ create function take_retries_v1(
 )
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
+declare
+    v_key_order boolean;
 begin
     perform 1 from broker b where b.broker_id = p_broker and b.expires_at > clock_timestamp() for key share;
     if not found then
         return;
     end if;
+    select g.key_order into v_key_order from consumer_group g where g.group_id = p_group;
     return query
         with due as (
             select r.partition_id, r.event_offset, r.due_at, octet_length(r.payload) as size from retry r
             where r.group_id = p_group and r.organization_id = p_organization and r.holder is null and not r.in_place
               and r.due_at <= clock_timestamp() and (p_partitions is null or r.partition_id = any (p_partitions))
+              and not r.parked
+              -- Where keys are in order, a partition's retries are in the hand that has its claims.
+              and (not v_key_order or exists (
+                  select 1 from consumer_offset o
+                  where o.group_id = p_group and o.partition_id = r.partition_id and o.dispatcher = p_holder))
             order by r.due_at limit p_limit for update skip locked
         ), chosen as (
             select d.partition_id, d.event_offset from (

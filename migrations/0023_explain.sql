@@ -10,7 +10,8 @@ returns table (
     is_claimed boolean, claim_broker uuid, claim_broker_name text, claim_broker_address text,
     retry_attempts integer, retry_due_at timestamptz, is_retry_in_place boolean, is_retry_held boolean, retry_broker uuid,
     retry_broker_name text, retry_broker_address text, retry_member text, retry_reason text, retry_error_class text,
-    dead_attempts integer, dead_at timestamptz, dead_member text, dead_reason text, dead_error_class text
+    dead_attempts integer, dead_at timestamptz, dead_member text, dead_reason text, dead_error_class text,
+    is_retry_parked boolean, key_behind_offset bigint
 )
 language sql stable security definer set search_path = eventflow, pg_temp
 as $$
@@ -21,7 +22,8 @@ as $$
            c.group_id is not null, cb.broker_id, cb.name, cb.address,
            r.attempts, r.due_at, r.in_place, r.holder is not null, rb.broker_id, rb.name, rb.address,
            r.history -> -1 ->> 'member', r.reason, r.error_class,
-           d.attempts, d.dead_at, d.history -> -1 ->> 'member', d.reason, d.error_class
+           d.attempts, d.dead_at, d.history -> -1 ->> 'member', d.reason, d.error_class,
+           r.parked, b.event_offset
     from consumer_offset o
     join group_state g on g.group_id = o.group_id
     join partition_head h on h.partition_id = o.partition_id
@@ -36,8 +38,15 @@ as $$
             where x.group_id = o.group_id and x.partition_id = o.partition_id and x.from_offset <= p_offset
               and x.to_offset > p_offset and not x.done @> p_offset
             order by x.from_offset desc limit 1)
-    left join broker cb on cb.broker_id = c.broker_id
+    -- Where keys are in order, one broker knows of everything in the partition.
+    left join broker cb on cb.broker_id = coalesce(c.broker_id, o.dispatcher_broker)
     left join retry r on r.group_id = o.group_id and r.partition_id = o.partition_id and r.event_offset = p_offset
+    -- What a parked event waits for.
+    left join lateral (
+        select min(x.event_offset) as event_offset from retry x
+        where x.group_id = r.group_id and x.partition_id = r.partition_id and x.key = r.key and x.key_ordered and r.parked
+          and x.event_offset < r.event_offset
+    ) b on true
     left join broker rb on rb.broker_id = r.broker_id
     left join dead_letter_event d on d.group_id = o.group_id and d.partition_id = o.partition_id and d.event_offset = p_offset
     where o.group_id = p_group and o.organization_id = p_organization and o.partition_id = p_partition

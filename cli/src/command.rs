@@ -39,6 +39,10 @@ pub enum Command {
     Publish(publish::Arguments),
     /// Read a stream, or join a consumer group
     Consume(consume::Arguments),
+    /// Take events of a group call by call, for scripts; `eventflow ack` settles them
+    Poll(client::poll::Poll),
+    /// Settle events that `eventflow poll` gave: acknowledge, fail, extend
+    Ack(client::poll::Ack),
     /// Consumer groups: create, list, describe, seek, pause, resume, delete
     Group(client::group::Arguments),
     /// Events that groups gave up on: list, show, redrive, discard
@@ -87,6 +91,8 @@ impl Command {
             Self::Schema(arguments) => client::schema::run(arguments).await,
             Self::Publish(arguments) => publish::run(arguments).await,
             Self::Consume(arguments) => consume::run(arguments).await,
+            Self::Poll(arguments) => client::poll::poll(arguments).await,
+            Self::Ack(arguments) => client::poll::ack(arguments).await,
             Self::Group(arguments) => client::group::run(arguments).await,
             Self::Dlq(arguments) => client::dlq::run(arguments).await,
             Self::Lag(arguments) => client::lag::run(arguments).await,

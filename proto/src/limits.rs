@@ -112,6 +112,8 @@ pub const DEAD_LETTER_IDS_MAX: usize = 1_000;
 pub const REDRIVE_PER_SECOND_MAX: u32 = 100_000;
 /// Events of one claim of a shared group.
 pub const CLAIM_EVENTS_MAX: u64 = 1_000;
+/// Events of a group that are parked behind an earlier one of their key.
+pub const PARKED_MAX: usize = 100_000;
 /// Groups whose lag a broker shows in its metrics.
 pub const LAG_GROUPS_MAX: usize = 500;
 /// Partitions whose lag a broker counts in one round, every five seconds; more take turns.
@@ -146,6 +148,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 pub const KEY_RETENTION_SECONDS_DEFAULT: i64 = 24 * 3600;
 /// The shortest time for which keys are kept, in seconds.
 pub const KEY_RETENTION_SECONDS_MIN: i64 = 60;
+/// How far ahead an event may be delivered, in seconds: 30 days.
+pub const DELAY_SECONDS_MAX: i64 = 30 * 24 * 3600;
 /// A filter, in bytes.
 pub const FILTER_BYTES_MAX: usize = 4_096;
 /// Nesting of a filter.

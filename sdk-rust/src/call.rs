@@ -45,7 +45,15 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let limit = self.connections().options().call_timeout;
+        self.unary_after(Duration::ZERO, call).await
+    }
+
+    /// The same for a call that is not answered before so long.
+    pub(crate) async fn unary_after<T, F>(&self, wait: Duration, call: impl Fn(Transport) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let limit = self.connections().options().call_timeout + wait;
         let deadline = Instant::now() + limit;
         let mut attempt = 1;
         loop {

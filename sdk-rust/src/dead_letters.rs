@@ -16,10 +16,7 @@
 //! # }
 //! ```
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use eventflow_proto::v1;
 
@@ -27,7 +24,7 @@ use crate::{
     call::request_id,
     client::Client,
     connection::Transport,
-    convert::{duration_from_wire, event_from_wire, required, time_from_wire, time_to_wire},
+    convert::{duration_from_wire, record_from_wire, required, time_from_wire, time_to_wire},
     error::{Error, Result},
     pages::{Pages, pages},
     position::Record,
@@ -243,20 +240,6 @@ impl DeadLetters {
     }
 }
 
-/// The record of a stored event; of which stream, the group knows.
-fn record(stored: v1::StoredEvent) -> Result<Record> {
-    Ok(Record {
-        stream: Arc::from(""),
-        partition: stored.partition,
-        offset: stored.offset,
-        next_offset: stored.offset + 1,
-        log_epoch: stored.log_epoch,
-        append_time: time_from_wire(&stored.append_time.unwrap_or_default()),
-        publisher: Some(stored.publisher).filter(|publisher| !publisher.is_empty()).map(Arc::from),
-        event: event_from_wire(required(stored.event, "dead_letter.event.event")?),
-    })
-}
-
 impl TryFrom<v1::DeadLetterEvent> for DeadLetter {
     type Error = Error;
 
@@ -272,7 +255,7 @@ impl TryFrom<v1::DeadLetterEvent> for DeadLetter {
         };
         Ok(Self {
             id: letter.dead_letter_id,
-            record: record(stored)?,
+            record: record_from_wire(stored, "dead_letter.event.event")?,
             attempts: letter.attempts,
             reason: letter.reason,
             error_class: letter.error_class,

@@ -29,6 +29,7 @@ pub struct Event {
     pub(crate) partition: Option<u32>,
     /// Names the event for its append; not part of what is kept.
     pub(crate) idempotency_key: Option<String>,
+    pub(crate) deliver_at: Option<SystemTime>,
 }
 
 /// A name and a value beside an event.
@@ -99,6 +100,14 @@ impl Event {
         self
     }
 
+    /// Shared groups get the event at this time, at most 30 days from now, or soon after; it is appended and kept at once, and ordered
+    /// groups and reads get it at once. Kept in microseconds. Default: no delay.
+    #[must_use]
+    pub fn with_deliver_at(mut self, time: SystemTime) -> Self {
+        self.deliver_at = Some(time);
+        self
+    }
+
     /// Adds a header. All headers of an event together: at most 64 and 16 KiB; names are unique.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -139,6 +148,11 @@ impl Event {
     /// When the event happened, if the producer said so.
     pub fn time(&self) -> Option<SystemTime> {
         self.time
+    }
+
+    /// When shared groups get the event, if the producer said so.
+    pub fn deliver_at(&self) -> Option<SystemTime> {
+        self.deliver_at
     }
 
     /// The idempotency key, when the producer set one; events that were read have none.

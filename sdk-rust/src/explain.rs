@@ -45,6 +45,12 @@ pub enum DeliveryStatus {
     AtOtherBroker,
     /// Nothing stands in the way: its turn comes.
     Waiting,
+    /// The group keeps the order of keys, and another event of its key comes first.
+    BehindKey,
+    /// So many events wait for another one of their key that the partition stands still.
+    KeyBacklog,
+    /// It was published for later, or is redriven at a rate, and is not due yet.
+    Delayed,
 }
 
 impl DeliveryStatus {
@@ -66,6 +72,9 @@ impl DeliveryStatus {
             Self::WaitsForSeek => v1::DeliveryStatus::WaitsForSeek,
             Self::AtOtherBroker => v1::DeliveryStatus::AtOtherBroker,
             Self::Waiting => v1::DeliveryStatus::Waiting,
+            Self::BehindKey => v1::DeliveryStatus::BehindKey,
+            Self::KeyBacklog => v1::DeliveryStatus::KeyBacklog,
+            Self::Delayed => v1::DeliveryStatus::Delayed,
         };
         wire.as_str_name().trim_start_matches("DELIVERY_STATUS_")
     }
@@ -151,6 +160,9 @@ fn status(wire: v1::DeliveryStatus) -> Result<DeliveryStatus> {
         v1::DeliveryStatus::WaitsForSeek => DeliveryStatus::WaitsForSeek,
         v1::DeliveryStatus::AtOtherBroker => DeliveryStatus::AtOtherBroker,
         v1::DeliveryStatus::Waiting => DeliveryStatus::Waiting,
+        v1::DeliveryStatus::BehindKey => DeliveryStatus::BehindKey,
+        v1::DeliveryStatus::KeyBacklog => DeliveryStatus::KeyBacklog,
+        v1::DeliveryStatus::Delayed => DeliveryStatus::Delayed,
         v1::DeliveryStatus::Unspecified => {
             return Err(Error::protocol("the broker gave a delivery status that this client does not know"));
         }

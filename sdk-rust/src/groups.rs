@@ -18,6 +18,8 @@ use std::{
 
 use eventflow_proto::v1;
 
+pub use crate::group_spec::GroupSpec;
+
 use crate::{
     call::request_id,
     client::Client,
@@ -40,6 +42,8 @@ pub struct GroupInfo {
     pub description: String,
     /// How members share the stream.
     pub mode: DeliveryMode,
+    /// A shared group keeps the order of keys.
+    pub key_order: bool,
     /// How long a member has for an event that it settles by itself.
     pub ack_timeout: Duration,
     /// What becomes of events that fail.
@@ -85,7 +89,7 @@ pub enum DeliveryMode {
     /// [`Client::worker`] when events may fail one by one.
     #[default]
     Ordered,
-    /// Any member gets any event, in no order, and settles each by itself: [`Client::worker`].
+    /// Any member gets any event, in no order but for [`GroupSpec::key_order`], and settles each by itself: [`Client::worker`].
     Shared,
 }
 
@@ -127,86 +131,6 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What a new group shall be, or what shall change. What is not set is the broker's default, or stays.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GroupSpec {
-    pub(crate) description: Option<String>,
-    pub(crate) mode: Option<DeliveryMode>,
-    pub(crate) ack_timeout: Option<Duration>,
-    pub(crate) retry: Option<RetryPolicy>,
-    pub(crate) on_failure: Option<OnFailure>,
-    pub(crate) on_truncated: Option<OnTruncated>,
-    pub(crate) drain_timeout: Option<Duration>,
-    pub(crate) labels: Option<BTreeMap<String, String>>,
-    pub(crate) filter: Option<String>,
-}
-
-impl GroupSpec {
-    /// Only events that match are delivered, such as `type starts_with "order." and payload.total > 100`; empty: all. A change
-    /// applies from where each partition is delivered at that moment.
-    #[must_use]
-    pub fn filter(mut self, filter: impl Into<String>) -> Self {
-        self.filter = Some(filter.into());
-        self
-    }
-
-    /// For people; at most 1,024 bytes.
-    #[must_use]
-    pub fn description(mut self, text: impl Into<String>) -> Self {
-        self.description = Some(text.into());
-        self
-    }
-
-    /// How members share the stream. Default: ordered. Only for a new group.
-    #[must_use]
-    pub fn mode(mut self, mode: DeliveryMode) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// How long a member has for an event that it settles by itself, 1 s to 1 hour. Default 30 s.
-    #[must_use]
-    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
-        self.ack_timeout = Some(timeout);
-        self
-    }
-
-    /// What becomes of events that fail.
-    #[must_use]
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retry = Some(policy);
-        self
-    }
-
-    /// What an ordered group does when an event fails. Default: block.
-    #[must_use]
-    pub fn on_failure(mut self, policy: OnFailure) -> Self {
-        self.on_failure = Some(policy);
-        self
-    }
-
-    /// What to do when events were removed unread. Default: continue.
-    #[must_use]
-    pub fn on_truncated(mut self, policy: OnTruncated) -> Self {
-        self.on_truncated = Some(policy);
-        self
-    }
-
-    /// How long a member may finish what it has before a partition moves, up to 5 minutes. Default 10 s.
-    #[must_use]
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = Some(timeout);
-        self
-    }
-
-    /// All labels; at most 32.
-    #[must_use]
-    pub fn labels(mut self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.labels = Some(labels.into_iter().collect());
-        self
-    }
-}
-
 /// One subscriber of a group.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -241,6 +165,22 @@ pub struct Lag {
     pub retries: i64,
     /// Events that the group gave up on.
     pub dead_letters: i64,
+    /// Keys for which events wait, where the group keeps their order: at most one of each broker, the hottest first.
+    pub hot_keys: Vec<HotKey>,
+}
+
+/// A key that is slower than its events come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HotKey {
+    /// Partition, 0-based.
+    pub partition: u32,
+    /// Key.
+    pub key: String,
+    /// Events that wait for an earlier one of this key.
+    pub waiting: i64,
+    /// Offset of the event that they wait for.
+    pub behind_offset: i64,
 }
 
 /// Progress and lag of one partition.

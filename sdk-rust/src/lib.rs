@@ -46,11 +46,13 @@ mod duplex;
 pub mod error;
 pub mod event;
 pub mod explain;
+mod group_spec;
 pub mod groups;
 mod limits;
 mod options;
 pub mod organization;
 mod pages;
+pub mod polling;
 mod position;
 pub mod producer;
 pub mod read;
@@ -69,6 +71,7 @@ pub use crate::{
     limits::Limits,
     options::{API_KEY_VARIABLE, ClientOptions, HostOrder, URL_VARIABLE},
     pages::Pages,
+    polling::Poller,
     position::{Appended, Position, Record},
     producer::{Producer, Receipt},
     schemas::{SchemaCompatibility, SchemaEnforcement, SchemaInfo, SchemaPolicy},

@@ -11,7 +11,7 @@ use crate::domain::group::{ConsumerGroup, group_exists, group_has_members, group
 use crate::domain::group_settings::{GroupChange, NewGroup};
 use crate::domain::ids::{GroupId, GroupName, StreamName};
 use crate::domain::page::{List, page_size};
-use crate::domain::reports::{Member, OutcomeCounts, PartitionLag};
+use crate::domain::reports::{HotKey, Member, OutcomeCounts, PartitionLag};
 use crate::domain::stream::stream_not_found;
 use crate::identity::{Describe, Granted, ManageGroups, Permission};
 use crate::store::{Tenant, consumer_groups, streams};
@@ -151,17 +151,19 @@ impl Catalogue {
         self.0.store.tenant(organization, members).await
     }
 
-    /// Progress and lag, a partition; and what failed there.
+    /// Progress and lag, a partition; what failed there; and keys for which events wait.
     pub async fn group_lag(
         &self,
         granted: &Granted<Describe>,
         name: &GroupName,
-    ) -> Result<(Vec<PartitionLag>, Vec<OutcomeCounts>)> {
+    ) -> Result<(Vec<PartitionLag>, Vec<OutcomeCounts>, Vec<HotKey>)> {
         let organization = granted.organization();
         let lag = |tenant| async move {
             let group = find(&tenant, granted, name).await?;
             let lag = consumer_groups::lag(&tenant, group.id).await?;
-            Ok((lag, consumer_groups::outcome_counts(&tenant, group.id).await?))
+            let counts = consumer_groups::outcome_counts(&tenant, group.id).await?;
+            let hot = if group.key_order { consumer_groups::hot_keys(&tenant, group.id).await? } else { Vec::new() };
+            Ok((lag, counts, hot))
         };
         self.0.store.tenant(organization, lag).await
     }

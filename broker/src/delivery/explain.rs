@@ -47,8 +47,8 @@ impl Explainer {
         let partition = stream.partition(index)?;
         let db = self.store.conn().await?;
         let facts = explanations::facts(&db, granted.organization(), group.id, partition, offset).await?;
-        let facts = facts.ok_or_else(|| group_not_found(name.as_str()))?;
-        let logged = logged(&db, &group, partition, offset, &facts).await?;
+        let mut facts = facts.ok_or_else(|| group_not_found(name.as_str()))?;
+        let logged = logged(&db, &group, partition, offset, &mut facts).await?;
         drop(db);
         let here = self.here(&group, &facts, index, offset).await;
         Ok(explain(&group, offset, &facts, logged, &here))
@@ -64,7 +64,7 @@ impl Explainer {
             let claims = facts.claim_at.as_ref().is_some_and(|at| at.id == broker);
             // Where others have members, they may have room.
             let is_full = known.room == 0 && known.members > 0 && (claims || known.members >= facts.members);
-            return Here { broker, flight: flown(&known), is_full };
+            return Here { broker, flight: flown(&known), is_full, behind: known.behind, backlog: known.full };
         }
         let member = facts.holder.clone().unwrap_or_default();
         match self.sent(facts, index).await {
@@ -72,7 +72,7 @@ impl Explainer {
             Some(sent) => {
                 let flight =
                     (offset >= facts.next && offset < sent.to).then_some(Flown { member, since: None, until: None });
-                Here { broker, flight, is_full: !sent.has_room }
+                Here { broker, flight, is_full: !sent.has_room, ..Here::default() }
             }
         }
     }
@@ -99,7 +99,7 @@ async fn logged(
     group: &ConsumerGroup,
     partition: PartitionId,
     offset: i64,
-    facts: &Facts,
+    facts: &mut Facts,
 ) -> Result<Logged> {
     if offset < facts.floor {
         return Ok(Logged::Removed);
@@ -110,6 +110,7 @@ async fn logged(
         return Ok(Logged::Nothing);
     };
     let event = batch.encoded.view((offset - batch.base_offset) as usize);
+    facts.deliver_at = event.as_ref().and_then(|event| event.deliver_at_us);
     let matches = match (&group.filter, &event) {
         (Some(filter), Some(event)) => filter.matches(event),
         _ => true,

@@ -72,6 +72,8 @@ struct Place {
 
 struct State {
     frames: Frames,
+    /// Collected, and in no answer yet: a poll whose caller has gone loses nothing.
+    taken: Vec<Frame>,
     answered: u64,
     last: Arc<Polled>,
 }
@@ -100,7 +102,7 @@ impl Deliveries {
             stream: group.stream.clone(),
             batch,
             used_ms: AtomicU64::new(now_ms()),
-            state: Mutex::new(State { frames, answered: 0, last }),
+            state: Mutex::new(State { frames, taken: Vec::new(), answered: 0, last }),
         });
         self.polls.lock().insert(cursor.session, place.clone());
         self.tasks.spawn(Kind::Session, watch(self.clone(), place));
@@ -127,9 +129,10 @@ impl Deliveries {
         if cursor.answer != answered {
             return Err(Error::invalid("cursor", "is not that of the last answer, or of the one before it"));
         }
-        let frames = place.collect(&mut state.frames, deadline).await;
+        let collected = place.collect(&mut state, deadline).await;
         place.used();
-        let frames = frames.inspect_err(|_| self.polls.forget(cursor.session))?;
+        collected.inspect_err(|_| self.polls.forget(cursor.session))?;
+        let frames = std::mem::take(&mut state.taken);
         let next = Cursor { answer: answered + 1, ..cursor };
         let (started, idle) = (place.started.clone(), self.poll_idle());
         let answer = Arc::new(Polled { cursor: next, started, idle, frames });
@@ -171,8 +174,10 @@ impl Place {
     }
 
     /// Waits for events, then takes what else is there and fits.
-    async fn collect(&self, frames: &mut Frames, deadline: Instant) -> Result<Vec<Frame>> {
-        let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
+    async fn collect(&self, state: &mut State, deadline: Instant) -> Result<()> {
+        let State { frames, taken, .. } = state;
+        let (mut events, mut bytes) =
+            taken.iter().filter_map(Frame::load).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         loop {
             let load = |frame: Option<&Frame>| frame.map(Frame::load);
             let next = if events == 0 {
@@ -182,12 +187,12 @@ impl Place {
             };
             match next {
                 // The time is over, or nothing more is here.
-                None => return Ok(taken),
+                None => return Ok(()),
                 // The error or the end comes with the next poll.
-                Some(None) if !taken.is_empty() => return Ok(taken),
+                Some(None) if !taken.is_empty() => return Ok(()),
                 Some(Some(Some((more, size)))) => {
                     if events > 0 && (events + more > self.batch.0 || bytes + size > self.batch.1) {
-                        return Ok(taken);
+                        return Ok(());
                     }
                     (events, bytes) = (events + more, bytes + size);
                 }

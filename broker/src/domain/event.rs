@@ -8,6 +8,9 @@ use crate::domain::publisher::Publishers;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
 
+/// The header under which an event keeps when it is to be delivered, as microseconds since 1970. Readers get it as a field.
+pub const DELIVER_AT: &str = "eventflow-deliver-at";
+
 /// An admitted event: every limit holds, nothing in it can be refused by Postgres.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -76,12 +79,21 @@ pub fn parse_headers(text: &str) -> BTreeMap<String, String> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
+/// When an event is to be delivered, out of its headers.
+fn take_deliver_at(headers: &mut BTreeMap<String, String>) -> Option<i64> {
+    let time = headers.get(DELIVER_AT)?.parse().ok()?;
+    headers.remove(DELIVER_AT);
+    Some(time)
+}
+
 /// Events encoded one after the other, and where each ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     pub bytes: Bytes,
     /// End of each event in `bytes`.
     pub ends: Vec<u32>,
+    /// An event among them is not to be delivered at once.
+    pub is_delayed: bool,
 }
 
 /// Builds an [`Encoded`].
@@ -89,22 +101,30 @@ pub struct Encoded {
 pub struct Encoder {
     bytes: BytesMut,
     ends: Vec<u32>,
+    is_delayed: bool,
 }
 
 impl Encoder {
     pub fn with_capacity(events: usize, bytes: usize) -> Self {
-        Self { bytes: BytesMut::with_capacity(bytes + events * 16), ends: Vec::with_capacity(events) }
+        Self {
+            bytes: BytesMut::with_capacity(bytes + events * 16),
+            ends: Vec::with_capacity(events),
+            is_delayed: false,
+        }
     }
 
     /// Appends the canonical encoding of one event: the field `events` of an `EventBatch`.
     pub fn push(&mut self, event: Fields<'_>) {
-        let headers = event.headers.map(parse_headers).unwrap_or_default();
+        let mut headers = event.headers.map(parse_headers).unwrap_or_default();
+        let deliver_at = take_deliver_at(&mut headers);
+        self.is_delayed |= deliver_at.is_some();
         let length = text_len(event.id)
             + text_len(non_empty(event.kind))
             + text_len(event.key)
             + headers.iter().map(|(name, value)| field_len(header_len(name, value))).sum::<usize>()
             + text_len(non_empty(event.content_type))
             + event.time_us.map_or(0, |time| field_len(timestamp_len(time)))
+            + deliver_at.map_or(0, |time| field_len(timestamp_len(time)))
             + if event.payload.is_empty() { 0 } else { field_len(event.payload.len()) };
         let out = &mut self.bytes;
         put_header(out, 6, length);
@@ -125,6 +145,10 @@ impl Encoder {
             put_header(out, 7, event.payload.len());
             out.put_slice(event.payload);
         }
+        if let Some(time) = deliver_at {
+            put_header(out, 11, timestamp_len(time));
+            put_timestamp(out, time);
+        }
         self.ends.push(self.bytes.len() as u32);
     }
 
@@ -132,12 +156,13 @@ impl Encoder {
     pub fn extend(&mut self, from: &Encoded, events: std::ops::Range<usize>) {
         let start = from.start_of(events.start);
         let base = self.bytes.len() as u32;
+        self.is_delayed |= from.is_delayed;
         self.bytes.put_slice(&from.bytes[start as usize..from.start_of(events.end) as usize]);
         self.ends.extend(from.ends[events].iter().map(|end| base + end - start));
     }
 
     pub fn finish(self) -> Encoded {
-        Encoded { bytes: self.bytes.freeze(), ends: self.ends }
+        Encoded { bytes: self.bytes.freeze(), ends: self.ends, is_delayed: self.is_delayed }
     }
 }
 
@@ -286,6 +311,24 @@ mod tests {
         assert_eq!(batch.events[1], v1::Event::default());
         // Prost writes the same bytes back: lengths and order are canonical.
         assert_eq!(batch.encode_to_vec(), encoded.bytes);
+    }
+
+    #[test]
+    fn when_an_event_is_to_be_delivered_is_a_field_of_it_and_no_header() {
+        let headers = BTreeMap::from([("a".into(), "1".into()), (DELIVER_AT.into(), "1700000000000001".into())]);
+        let delayed = Event { headers: headers_text(&headers), ..event() };
+        let encoded = encode(&[event(), delayed]);
+        assert!(encoded.is_delayed && !encode(&[event()]).is_delayed);
+        let batch = EventBatch::decode(encoded.bytes.clone()).expect("decodes");
+        assert_eq!(batch.events[1].headers.len(), 1);
+        let time = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 1_000 };
+        assert_eq!(batch.events[1].deliver_at, Some(time));
+        assert_eq!(batch.encode_to_vec(), encoded.bytes);
+        let seen = [0, 1].map(|index| encoded.view(index).and_then(|event| event.deliver_at_us));
+        assert_eq!(seen, [None, Some(1_700_000_000_000_001)]);
+        let mut encoder = Encoder::default();
+        encoder.extend(&encoded, 1..2);
+        assert!(encoder.finish().is_delayed);
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub struct EventView<'a> {
     pub key: Option<&'a str>,
     pub content_type: &'a str,
     pub payload: &'a [u8],
+    /// When it is to be delivered, in microseconds since 1970. None: at once.
+    pub deliver_at_us: Option<i64>,
     /// All fields, for headers.
     fields: &'a [u8],
 }
@@ -27,6 +29,7 @@ impl Encoded {
                 (3, field) => view.key = Some(field.text()?),
                 (5, field) => view.content_type = field.text()?,
                 (7, field) => view.payload = field.bytes()?,
+                (11, field) => view.deliver_at_us = Some(timestamp_us(field.bytes()?)?),
                 _ => {}
             }
         }
@@ -56,16 +59,29 @@ impl<'a> EventView<'a> {
     }
 }
 
+/// A `google.protobuf.Timestamp` in microseconds.
+fn timestamp_us(mut rest: &[u8]) -> Option<i64> {
+    let (mut seconds, mut nanos) = (0, 0);
+    while !rest.is_empty() {
+        match take_field(&mut rest)? {
+            (1, Field::Number(value)) => seconds = value.cast_signed(),
+            (2, Field::Number(value)) => nanos = value.cast_signed(),
+            _ => {}
+        }
+    }
+    Some(seconds * 1_000_000 + nanos / 1_000)
+}
+
 enum Field<'a> {
     Bytes(&'a [u8]),
-    Number,
+    Number(u64),
 }
 
 impl<'a> Field<'a> {
     fn bytes(self) -> Option<&'a [u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
-            Self::Number => None,
+            Self::Number(_) => None,
         }
     }
 
@@ -79,7 +95,7 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let tag = take_varint(rest)?;
     let number = tag >> 3;
     match tag & 7 {
-        0 => take_varint(rest).map(|_| (number, Field::Number)),
+        0 => take_varint(rest).map(|value| (number, Field::Number(value))),
         2 => {
             let length = usize::try_from(take_varint(rest)?).ok()?;
             let (bytes, behind) = rest.split_at_checked(length)?;

@@ -30,6 +30,8 @@ pub struct Facts {
     pub claim_at: Option<AtBroker>,
     pub retry: Option<Retrying>,
     pub dead: Option<DeadLettered>,
+    /// When it was published for. None: at once.
+    pub deliver_at: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,9 @@ pub struct Retrying {
     pub member: String,
     pub reason: String,
     pub error_class: String,
+    /// It waits for an earlier event of its key, which is this one.
+    pub is_parked: bool,
+    pub behind: Option<i64>,
 }
 
 /// The group gave the event up.
@@ -84,6 +89,9 @@ pub struct Here {
     pub flight: Option<Flown>,
     /// Nobody here may get more before something is settled.
     pub is_full: bool,
+    /// Where keys are in order: the event of its key that comes first, and the one for which so much waits that nothing is looked at.
+    pub behind: Option<i64>,
+    pub backlog: Option<i64>,
 }
 
 /// A member of this broker has it.
@@ -112,6 +120,9 @@ pub enum Verdict {
     NoMembers,
     WaitsForSeek,
     AtOtherBroker,
+    BehindKey,
+    KeyBacklog,
+    Delayed,
     #[default]
     Waiting,
 }
@@ -164,6 +175,9 @@ fn failed(offset: i64, facts: &Facts, here: &Here) -> Option<Explanation> {
         });
     }
     let retry = facts.retry.as_ref()?;
+    if retry.is_parked {
+        return Some(behind_key(retry.behind));
+    }
     let attempt = retry.failed + 1;
     let found = if let Some(flight) = &here.flight {
         in_flight(flight, attempt)
@@ -175,6 +189,9 @@ fn failed(offset: i64, facts: &Facts, here: &Here) -> Option<Explanation> {
         let due = retry.due_at <= facts.now;
         let stopped = due.then(|| stopped(facts)).flatten().or_else(|| full(facts, here).filter(|_| due));
         stopped.unwrap_or_else(|| {
+            if !due && retry.failed == 0 {
+                return delayed(retry.due_at);
+            }
             let sentence = match due {
                 true => format!("attempt {attempt} is due, and the next member that has room gets it"),
                 false => format!("attempt {attempt} waits for its back-off"),
@@ -271,6 +288,9 @@ fn full(facts: &Facts, here: &Here) -> Option<Explanation> {
 
 /// What keeps delivery from coming to it.
 fn held_up(group: &ConsumerGroup, offset: i64, facts: &Facts, here: &Here) -> Option<Explanation> {
+    if let Some(at) = facts.deliver_at.filter(|at| group.mode == DeliveryMode::Shared && *at > facts.now) {
+        return Some(delayed(at));
+    }
     if let Some(stopped) = stopped(facts) {
         return Some(stopped);
     }
@@ -284,7 +304,28 @@ fn held_up(group: &ConsumerGroup, offset: i64, facts: &Facts, here: &Here) -> Op
         let behind = Some(behind);
         return Some(Explanation { behind, attempt, until: Some(due), ..say(Verdict::BehindRetry, sentence) });
     }
+    if here.behind.is_some() {
+        return Some(behind_key(here.behind));
+    }
+    if let Some(behind) = here.backlog {
+        let sentence = format!(
+            "so many events wait for event {behind} of their key that the partition stands still until it is settled"
+        );
+        return Some(Explanation { behind: Some(behind), ..say(Verdict::KeyBacklog, sentence) });
+    }
     full(facts, here)
+}
+
+fn delayed(at: i64) -> Explanation {
+    Explanation { until: Some(at), ..say(Verdict::Delayed, "it is not due yet".to_owned()) }
+}
+
+fn behind_key(behind: Option<i64>) -> Explanation {
+    let sentence = match behind {
+        Some(behind) => format!("event {behind} of the same key comes first, and is not settled"),
+        None => "an earlier event of the same key was settled just now; this one is next".to_owned(),
+    };
+    Explanation { behind, ..say(Verdict::BehindKey, sentence) }
 }
 
 fn waiting(group: &ConsumerGroup, offset: i64, facts: &Facts) -> Explanation {

@@ -1,13 +1,13 @@
 //! What an event says, in sixteen bytes: two events with the same idempotency key are the same when these are.
 
-use crate::domain::event::{Event, parse_headers};
+use crate::domain::event::{DELIVER_AT, Event, parse_headers};
 use sha2::{Digest, Sha256};
 
 /// The first half of a SHA-256.
 pub type Fingerprint = [u8; 16];
 
-/// Headers that tell of the call rather than of the event.
-const OF_THE_CALL: [&str; 2] = ["traceparent", "tracestate"];
+/// Headers that tell of the call, or of a time, rather than of the event.
+const OF_THE_CALL: [&str; 3] = ["traceparent", "tracestate", DELIVER_AT];
 
 /// Covers type, key, payload, content type and headers; not id, times or trace.
 pub fn fingerprint(event: &Event) -> Fingerprint {
@@ -49,7 +49,7 @@ mod tests {
         let plain = with_headers(&[("a", "1")]);
         let same = [
             Event { id: Some("x".into()), time_us: Some(7), idempotency_key: Some("k".into()), ..plain.clone() },
-            with_headers(&[("a", "1"), ("traceparent", "00-1"), ("tracestate", "x=1")]),
+            with_headers(&[("a", "1"), ("traceparent", "00-1"), ("tracestate", "x=1"), (DELIVER_AT, "7")]),
         ];
         for event in same {
             assert_eq!(fingerprint(&event), fingerprint(&plain), "{event:?}");

@@ -48,6 +48,8 @@ pub struct ConsumerGroup {
     pub stream: StreamName,
     pub description: String,
     pub mode: DeliveryMode,
+    /// In a shared group: at most one event of a key is on its way at a time, in the order of the log.
+    pub key_order: bool,
     pub ack_timeout_ms: i64,
     pub retry: RetryPolicy,
     pub on_failure: OnFailure,

@@ -23,6 +23,7 @@ pub struct NewGroup {
     pub stream: StreamName,
     pub description: String,
     pub mode: DeliveryMode,
+    pub key_order: bool,
     pub ack_timeout_ms: i64,
     pub retry: RetryPolicy,
     pub on_failure: OnFailure,

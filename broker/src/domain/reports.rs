@@ -1,5 +1,7 @@
 //! What the database counts, for administration: one value a partition or a member.
 
+use std::sync::Arc;
+
 /// Counts of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStatistics {
@@ -36,6 +38,17 @@ pub struct OutcomeCounts {
     /// On their way to another attempt.
     pub retries: i64,
     pub dead_letters: i64,
+}
+
+/// A key for which events wait, in a group that keeps the order of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HotKey {
+    pub partition: u32,
+    pub key: Arc<str>,
+    /// Events that wait.
+    pub waiting: u64,
+    /// The event that they wait for.
+    pub behind: i64,
 }
 
 /// One subscriber of a group.

@@ -11,7 +11,7 @@ pub fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Microseconds since 1970 by this machine's clock: for people, never for decisions.
+/// Microseconds since 1970 by this machine's clock: for people, and for what may lie how far ahead; never for what is due.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn unix_us() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::domain::filter::Filter;
 use crate::domain::group::{ConsumerGroup, DeliveryMode, OnTruncated};
 use crate::domain::group_settings::{GroupChange, NewGroup, Start};
 use crate::domain::ids::{GroupId, GroupName, OrganizationId, PartitionId, StreamId, StreamName};
-use crate::domain::reports::{GroupLag, Member, OutcomeCounts, PartitionLag, PartitionSeek};
+use crate::domain::reports::{GroupLag, HotKey, Member, OutcomeCounts, PartitionLag, PartitionSeek};
 use crate::domain::retry::{OnFailure, RetryPolicy};
 use crate::domain::{Error, Result};
 use crate::store::streams::{labels, labels_text};
@@ -52,6 +52,7 @@ pub async fn create(tenant: &Tenant, stream: StreamId, new: &NewGroup) -> Result
                 &new.retry.max_attempts.cast_signed(),
                 &new.on_failure.as_str(),
                 &new.filter.as_ref().map_or("", Filter::as_str),
+                &new.key_order,
             ],
         )
         .await
@@ -213,6 +214,19 @@ pub async fn outcome_counts(tenant: &Tenant, group: GroupId) -> Result<Vec<Outco
     Ok(counts.collect())
 }
 
+/// Keys for which events wait, the hottest first.
+pub async fn hot_keys(tenant: &Tenant, group: GroupId) -> Result<Vec<HotKey>> {
+    let sql = include_str!("sql/consumer_group/hot_keys.sql");
+    let rows = tenant.query(sql, &[&tenant.organization().0, &group.0]).await.map_err(from_postgres)?;
+    let keys = rows.iter().map(|row| HotKey {
+        partition: row.get::<_, i32>("partition_index").cast_unsigned(),
+        key: row.get::<_, &str>("key").into(),
+        waiting: row.get::<_, i64>("waiting_events").cast_unsigned(),
+        behind: row.get("behind_offset"),
+    });
+    Ok(keys.collect())
+}
+
 /// What a seek answered for one partition.
 pub struct Sought {
     pub moved: PartitionSeek,
@@ -266,6 +280,7 @@ fn group(row: &Row) -> Result<ConsumerGroup> {
         stream: StreamName::parse("group.stream", row.get("stream")).map_err(Error::internal)?,
         description: row.get("description"),
         mode: DeliveryMode::parse(row.get("delivery_mode")),
+        key_order: row.get("key_order"),
         ack_timeout_ms: row.get("ack_timeout_ms"),
         retry: RetryPolicy {
             initial_ms: row.get("retry_initial_ms"),

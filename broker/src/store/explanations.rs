@@ -33,6 +33,8 @@ fn read(row: &Row) -> Result<Facts> {
             member: get::<Option<String>>(row, "retry_member")?.unwrap_or_default(),
             reason: get(row, "retry_reason")?,
             error_class: get(row, "retry_error_class")?,
+            is_parked: get(row, "is_retry_parked")?,
+            behind: get(row, "key_behind_offset")?,
         }),
     };
     let dead = match attempts("dead_attempts")? {
@@ -66,6 +68,7 @@ fn read(row: &Row) -> Result<Facts> {
         claim_at: at(row, "claim_broker")?,
         retry,
         dead,
+        deliver_at: None,
     })
 }
 

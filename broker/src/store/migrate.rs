@@ -25,6 +25,7 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (11, "retries", include_str!("../../../migrations/0011_retries.sql")),
     (12, "dead_letters", include_str!("../../../migrations/0012_dead_letters.sql")),
     (13, "segments", include_str!("../../../migrations/0013_segments.sql")),
+    (14, "key_order", include_str!("../../../migrations/0014_key_order.sql")),
     (20, "schemas", include_str!("../../../migrations/0020_schemas.sql")),
     (21, "keys", include_str!("../../../migrations/0021_keys.sql")),
     (22, "filters", include_str!("../../../migrations/0022_filters.sql")),

@@ -11,6 +11,7 @@ pub mod columns;
 pub mod connect;
 pub mod consumer_groups;
 pub mod dead_letters;
+pub mod dispatch;
 pub mod durability;
 pub mod epoch;
 pub mod error;

@@ -7,6 +7,7 @@ use crate::domain::position::Fence;
 use crate::domain::ranges::Ranges;
 use crate::domain::{Error, Result};
 use crate::store::columns::{RecordWriter, composite_array};
+use crate::store::dispatch::Aside;
 use crate::store::{Pooled, error::from_postgres};
 use bytes::BytesMut;
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
@@ -68,6 +69,10 @@ pub struct Settlement {
     pub failed: Vec<Failed>,
     /// Retries that were acknowledged.
     pub acked: Vec<Key>,
+    /// Written after these, so that what waits for an earlier event of its key never stands in `retry` alone.
+    pub asides: Vec<Aside>,
+    /// Last: keys whose next parked events may go.
+    pub unparked: Vec<(PartitionId, Arc<str>)>,
 }
 
 /// What changed nothing, by its place in the settlement: it was not held any more.
@@ -76,6 +81,7 @@ pub struct Lost {
     pub claims: Vec<usize>,
     pub failed: Vec<usize>,
     pub acked: Vec<usize>,
+    pub asides: Vec<usize>,
 }
 
 /// Claims what is free or new, about `events` of each partition. A partition without a claim has nothing.
@@ -101,10 +107,10 @@ fn read_claim(row: &Row) -> Result<Claim> {
     })
 }
 
-/// Writes a settlement. Durable when it returns.
+/// Writes what became of events. Durable when it returns.
 pub async fn settle(db: &Pooled, holder: &Holder, settlement: &Settlement) -> Result<Lost> {
     let statement = db.prepare_cached(include_str!("sql/outcome/settle.sql")).await.map_err(from_postgres)?;
-    let Settlement { done, failed, acked } = settlement;
+    let Settlement { done, failed, acked, .. } = settlement;
     let (organization, group) = (&holder.organization.0, &holder.group.0);
     let row = db
         .query_one(&statement, &[organization, group, &holder.holder, &Dones(done), &Failures(failed), &Keys(acked)])
@@ -114,7 +120,7 @@ pub async fn settle(db: &Pooled, holder: &Holder, settlement: &Settlement) -> Re
         let places: Vec<i32> = get(&row, index)?;
         Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
     };
-    Ok(Lost { claims: places(0)?, failed: places(1)?, acked: places(2)? })
+    Ok(Lost { claims: places(0)?, failed: places(1)?, acked: places(2)?, asides: Vec::new() })
 }
 
 /// Gives claims and retries back; nothing is counted.

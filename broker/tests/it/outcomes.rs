@@ -1,5 +1,7 @@
 //! Outcomes of single events: shared groups, retries, dead letters.
 
+mod by_key;
+mod delayed;
 mod filtered;
 mod killed;
 mod letters;

@@ -6,6 +6,7 @@ use eventflow_broker::runtime::app::App;
 use eventflow_proto::v1::event_outcome::Outcome;
 use eventflow_proto::v1::{self, DeliveryMode, PayloadView};
 use eventflow_testkit::within;
+use std::time::Duration;
 use tonic::Status;
 
 async fn stage(mode: DeliveryMode, settings: &[(&str, &str)]) -> (Ground, App, Clients) {
@@ -279,4 +280,76 @@ async fn a_seek_voids_what_was_polled_before() {
     assert_eq!(stale, ["SEEK_FENCED"]);
     assert!(settle(&mut clients, &one.session_id, vec![outcome(&two.events[0], ack())]).await.expect("ok").is_empty());
     until_done(&mut clients).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_whose_caller_went_away_loses_no_notice() {
+    let (_ground, _app, mut clients) = stage(DeliveryMode::Ordered, &[]).await;
+    clients.publish("orders", 0, &["a"]).await;
+    let one = some(&mut clients, first(10)).await;
+    assert!(settle(&mut clients, &one.session_id, vec![outcome(&one.events[0], ack())]).await.expect("ok").is_empty());
+    let mut asking = clients.clone();
+    let wait = Some(prost_types::Duration { seconds: 20, nanos: 0 });
+    let poll = asking.consumer.poll(v1::PollRequest { wait, ..behind(&one) });
+    let mut moving = clients.clone();
+    let seek = async {
+        let to = Some(v1::Position { at: Some(v1::position::At::Latest(true)) });
+        let seek = v1::SeekRequest { name: "workers".into(), to, ..Default::default() };
+        moving.groups.seek(seek).await.expect("moved");
+        // The poll waits for events, and has the notice by then; it gets no answer.
+        std::future::pending::<()>().await;
+    };
+    let both = async { tokio::join!(poll, seek) };
+    assert!(tokio::time::timeout(Duration::from_secs(2), both).await.is_err(), "there are no events");
+    let next = poll_once(&mut clients, behind(&one)).await;
+    assert_eq!(next.void_partitions, [0], "the next poll says it");
+}
+
+async fn poll_once(clients: &mut Clients, request: v1::PollRequest) -> v1::PollResponse {
+    let wait = Some(prost_types::Duration { seconds: 0, nanos: 0 });
+    poll(clients, v1::PollRequest { wait, ..request }).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_client_polls_settles_and_goes_on_elsewhere_by_its_cursor() {
+    let (ground, app, mut clients) = stage(DeliveryMode::Shared, &[]).await;
+    clients.publish("orders", 0, &["a", "b", "c", "d"]).await;
+    let options = eventflow::ClientOptions::new(&format!("eventflow://{}?tls=off", app.grpc_address())).expect("a url");
+    let connect = || async { eventflow::Client::connect_with(options.clone().api_key(ground.key("acme").await)).await };
+    let client = connect().await.expect("connected");
+    let mut poller = client.poll("workers").max_events(3).wait(Duration::from_secs(1)).join().await.expect("joined");
+    let mut events = Vec::new();
+    while events.len() < 4 {
+        events.extend(poller.next().await.expect("an answer").events);
+    }
+    let texts: Vec<&[u8]> = events.iter().map(|event| &event.payload()[..]).collect();
+    assert_eq!(texts, [b"a", b"b", b"c", b"d"]);
+    let failure = eventflow::Failure::retry("busy").class("test").after(Duration::ZERO);
+    let said = [events[0].ack(), events[1].fail(failure), events[2].extend(Duration::from_secs(60))];
+    assert!(poller.settle(said).await.expect("settled").is_empty());
+    let refused = poller.settle([events[0].ack(), events[2].ack()]).await.expect("answered");
+    let reasons: Vec<_> = refused.iter().map(|refused| (refused.offset, refused.error.reason())).collect();
+    assert_eq!(reasons, [(0, "EVENT_NOT_IN_FLIGHT")]);
+
+    // Another process, which knows the cursor and the session.
+    let (cursor, session) = (poller.cursor().to_owned(), poller.session().to_owned());
+    let other = connect().await.expect("connected");
+    let mut resumed = other.resume_poll(cursor, Duration::from_secs(1)).await.expect("resumed");
+    assert_eq!((resumed.session(), resumed.member()), (session.as_str(), poller.member()));
+    let mut again = Vec::new();
+    while again.is_empty() {
+        again.extend(resumed.next().await.expect("an answer").events);
+    }
+    assert_eq!((again[0].attempt, again[0].last_reason.as_str(), again[0].last_class.as_str()), (2, "busy", "test"));
+    let handle: eventflow::polling::Handle = events[3].handle().to_string().parse().expect("a handle");
+    let both = [again[0].ack(), (handle, eventflow::polling::Outcome::Ack)];
+    assert!(other.acknowledge(session.clone(), both).await.expect("settled").is_empty());
+    until_done(&mut clients).await;
+    let end = resumed.cursor().to_owned();
+    resumed.leave().await.expect("left");
+    let over = client.resume_poll(end, Duration::ZERO).await.expect_err("the session is over");
+    assert_eq!(over.reason(), "SESSION_NOT_FOUND");
+    assert_eq!(other.leave_poll(session).await.expect_err("over").reason(), "SESSION_NOT_FOUND");
+    let missing = client.poll("nobody").join().await.expect_err("no such group");
+    assert_eq!(missing.reason(), "CONSUMER_GROUP_NOT_FOUND");
 }

@@ -83,6 +83,9 @@ struct Create {
     /// How members share the stream: ordered (a partition has one member) or shared (any member gets any event)
     #[arg(long, value_name = "MODE", default_value = "ordered")]
     mode: Mode,
+    /// Keep the order of keys in a shared group: one event of a key at a time, whichever member gets it
+    #[arg(long)]
+    key_order: bool,
     /// What an ordered group does when an event fails: block, skip or dead-letter [default: block]
     #[arg(long, value_name = "WHAT")]
     on_failure: Option<Failing>,
@@ -213,6 +216,9 @@ async fn make(client: &Client, create: Create, out: &mut Output) -> Result<()> {
         Mode::Ordered => DeliveryMode::Ordered,
         Mode::Shared => DeliveryMode::Shared,
     });
+    if create.key_order {
+        spec = spec.key_order();
+    }
     if let Some(retry) = create.retry() {
         spec = spec.retry(retry);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use eventflow::{
     DeliveryMode, GroupInfo, OnFailure, OnTruncated,
     explain::Explanation,
-    groups::{Lag, Member, PartitionLag, PartitionSeek},
+    groups::{HotKey, Lag, Member, PartitionLag, PartitionSeek},
 };
 use serde_json::{Value, json};
 
@@ -52,7 +52,8 @@ pub(super) fn object(group: &GroupInfo) -> Value {
         "paused": group.paused,
         "members": group.member_count,
         "generation": group.generation,
-        "mode": mode(group),
+        "mode": if group.mode == DeliveryMode::Shared { "shared" } else { "ordered" },
+        "key_order": group.key_order,
         "on_failure": on_failure(group),
         "ack_timeout_ms": u64::try_from(group.ack_timeout.as_millis()).unwrap_or(u64::MAX),
         "retry": {
@@ -84,6 +85,7 @@ pub(super) fn object_with(group: &GroupInfo, members: &[Member], lag: &Lag) -> V
 fn mode(group: &GroupInfo) -> &'static str {
     match group.mode {
         DeliveryMode::Ordered => "ordered",
+        DeliveryMode::Shared if group.key_order => "shared, in order by key",
         DeliveryMode::Shared => "shared",
     }
 }
@@ -127,7 +129,17 @@ pub(super) fn lag_object(lag: &Lag) -> Value {
         "seconds": lag.seconds,
         "retries": lag.retries,
         "dead_letters": lag.dead_letters,
+        "hot_keys": lag.hot_keys.iter().map(hot_key).collect::<Vec<_>>(),
         "partitions": partitions,
+    })
+}
+
+fn hot_key(hot: &HotKey) -> Value {
+    json!({
+        "partition": hot.partition,
+        "key": hot.key,
+        "waiting": hot.waiting,
+        "behind_offset": hot.behind_offset,
     })
 }
 
@@ -196,6 +208,11 @@ pub(super) fn description(group: &GroupInfo, members: &[Member], lag: &Lag, pain
     let failed = format!("{} to be tried again, {} dead letters", count(lag.retries), count(lag.dead_letters));
     let failed = if lag.dead_letters > 0 { paint.with(Style::Bad, failed) } else { failed };
     text.push_str(&format!("  failures: {failed}\n  failed events: {}\n", failing(group)));
+    for hot in &lag.hot_keys {
+        let waiting = count(hot.waiting);
+        let line = format!("`{}`: {waiting} events wait for {}@{}", hot.key, hot.partition, hot.behind_offset);
+        text.push_str(&format!("  hot key: {line}\n"));
+    }
     text.push_str(&format!("  lag: {line}\n  created: {} UTC\n\n", since(group.create_time)));
     text.push_str(&members_table(members).table(paint));
     text.push('\n');

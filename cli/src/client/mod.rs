@@ -11,6 +11,7 @@ pub mod lag;
 pub mod limits;
 mod nearest;
 pub mod org;
+pub mod poll;
 pub mod schema;
 mod schema_views;
 pub mod scopes;

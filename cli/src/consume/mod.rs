@@ -12,6 +12,8 @@ use eventflow::{Position, Record};
 use crate::{failure::Result, output::Output, parse, target};
 use show::Show;
 
+pub use show::object as record_object;
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     stream: String,

@@ -65,7 +65,8 @@ pub(super) fn time(time: std::time::SystemTime) -> String {
     }
 }
 
-fn object(record: &Record) -> Value {
+/// A record as JSON.
+pub fn object(record: &Record) -> Value {
     let event = record.event();
     let headers: Map<String, Value> =
         event.headers().iter().map(|header| (header.name.clone(), json!(header.value))).collect();
@@ -82,6 +83,7 @@ fn object(record: &Record) -> Value {
         "time": time(event.time().unwrap_or(record.append_time())),
         "append_time": time(record.append_time()),
         "publisher": record.publisher(),
+        "deliver_at": event.deliver_at().map(time),
     });
     // One of three names, so that a reader never has to guess what a string is.
     let payload = record.payload();

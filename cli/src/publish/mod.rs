@@ -14,6 +14,7 @@ pub use pace::Pace;
 pub use rows::Numbers;
 
 use crate::{
+    clock,
     failure::{Failure, Result},
     output, parse, target,
 };
@@ -63,6 +64,12 @@ pub struct Fields {
     /// A header of every event
     #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = parse::pair)]
     headers: Vec<(String, String)>,
+    /// When shared groups get the events, such as 2026-01-31T09:30:00Z; at most 30 days from now
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    deliver_at: Option<std::time::SystemTime>,
+    /// The same, counted from now
+    #[arg(long, value_name = "AGE", value_parser = parse::age, conflicts_with = "deliver_at")]
+    delay: Option<std::time::Duration>,
     /// Idempotency key: of a single event the key itself, of a file the column or JSON field that holds it (several, separated by
     /// commas, are one key together). An event whose key is known is not appended again
     #[arg(long, value_name = "KEY|COLUMN", value_delimiter = ',')]
@@ -118,6 +125,9 @@ impl Fields {
         }
         if let Some(event_type) = &self.event_type {
             event = event.with_type(event_type);
+        }
+        if let Some(time) = self.deliver_at.or_else(|| self.delay.map(clock::from_now)) {
+            event = event.with_deliver_at(time);
         }
         match &self.content_type {
             Some(content_type) => event = event.with_content_type(content_type),

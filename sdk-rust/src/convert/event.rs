@@ -1,10 +1,16 @@
 //! Events. Strings and payloads are moved, never copied.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use eventflow_proto::v1::{self, event::Payload};
 
-use super::{time_from_wire, time_to_wire};
-use crate::event::{Event, Header};
+use super::{required, time_from_wire, time_to_wire};
+use crate::{
+    error::Result,
+    event::{Event, Header},
+    position::Record,
+};
 
 pub(crate) fn event_to_wire(event: Event) -> v1::Event {
     v1::Event {
@@ -16,6 +22,7 @@ pub(crate) fn event_to_wire(event: Event) -> v1::Event {
         time: event.time.map(time_to_wire),
         payload: (!event.payload.is_empty()).then_some(Payload::Data(event.payload)),
         idempotency_key: event.idempotency_key,
+        deliver_at: event.deliver_at.map(time_to_wire),
     }
 }
 
@@ -35,5 +42,20 @@ pub(crate) fn event_from_wire(event: v1::Event) -> Event {
         },
         partition: None,
         idempotency_key: None,
+        deliver_at: event.deliver_at.as_ref().map(time_from_wire),
     }
+}
+
+/// The record of a stored event, whose group knows of which stream it is.
+pub(crate) fn record_from_wire(stored: v1::StoredEvent, field: &str) -> Result<Record> {
+    Ok(Record {
+        stream: Arc::from(""),
+        partition: stored.partition,
+        offset: stored.offset,
+        next_offset: stored.offset + 1,
+        log_epoch: stored.log_epoch,
+        append_time: time_from_wire(&stored.append_time.unwrap_or_default()),
+        publisher: Some(stored.publisher).filter(|publisher| !publisher.is_empty()).map(Arc::from),
+        event: event_from_wire(required(stored.event, field)?),
+    })
 }

@@ -6,7 +6,7 @@ use super::{duration_from_wire, duration_to_wire, required, time_from_wire};
 use crate::{
     error::{Error, Result},
     groups::{
-        DeliveryMode, GroupInfo, GroupSpec, Lag, Member, OnFailure, OnTruncated, PartitionLag, PartitionSeek,
+        DeliveryMode, GroupInfo, GroupSpec, HotKey, Lag, Member, OnFailure, OnTruncated, PartitionLag, PartitionSeek,
         RetryPolicy,
     },
 };
@@ -80,6 +80,7 @@ impl GroupSpec {
             ack_timeout: self.ack_timeout.map(duration_to_wire),
             retry_policy: self.retry.map(v1::RetryPolicy::from),
             on_failure: self.on_failure.map_or(0, |policy| on_failure_to_wire(policy) as i32),
+            key_order: self.key_order,
             ..v1::ConsumerGroup::default()
         };
         (group, paths)
@@ -119,6 +120,7 @@ impl TryFrom<v1::ConsumerGroup> for GroupInfo {
             generation: group.generation,
             filter: group.filter,
             filter_version: group.filter_version,
+            key_order: group.key_order,
         })
     }
 }
@@ -161,7 +163,14 @@ impl From<v1::GetLagResponse> for Lag {
             partitions: lag.partitions.into_iter().map(partition).collect(),
             retries: lag.retry_events,
             dead_letters: lag.dead_letter_events,
+            hot_keys: lag.hot_keys.into_iter().map(HotKey::from).collect(),
         }
+    }
+}
+
+impl From<v1::HotKey> for HotKey {
+    fn from(hot: v1::HotKey) -> Self {
+        Self { partition: hot.partition, key: hot.key, waiting: hot.waiting_events, behind_offset: hot.behind_offset }
     }
 }
 

@@ -8,7 +8,7 @@ mod schema;
 mod stream;
 mod time;
 
-pub(crate) use event::{event_from_wire, event_to_wire};
+pub(crate) use event::{event_from_wire, event_to_wire, record_from_wire};
 pub(crate) use time::{duration_from_wire, duration_to_wire, time_from_wire, time_to_wire};
 
 /// A message that the broker must always set, or a protocol error that names it.

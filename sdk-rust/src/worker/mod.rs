@@ -50,6 +50,8 @@ pub use builder::WorkerBuilder;
 pub use failure::Failure;
 pub use job::Job;
 
+pub(crate) use outbox::outcome as outcome_to_wire;
+
 use self::shared::Shared;
 use crate::error::{Error, Result};
 

@@ -77,7 +77,8 @@ fn wire(which: Which, outcome: Outcome) -> v1::EventOutcome {
     }
 }
 
-fn outcome(failure: Option<&Failure>) -> Outcome {
+/// An acknowledgement, or a failure.
+pub(crate) fn outcome(failure: Option<&Failure>) -> Outcome {
     match failure {
         None => Outcome::Ack(v1::Ack {}),
         Some(Failure { reason, class, is_final: true, .. }) => {

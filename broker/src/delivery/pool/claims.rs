@@ -1,6 +1,8 @@
 //! The claims of one partition, and where the next event of them comes from.
 
-use crate::delivery::picking::{cut, pick};
+use crate::delivery::picking::cut;
+use crate::delivery::pool::keys::{Keys, Waiting};
+use crate::delivery::pool::scan::{Bounds, scan};
 use crate::delivery::source::{Look, Source};
 use crate::domain::event::Batch;
 use crate::domain::filter::Filter;
@@ -34,7 +36,28 @@ pub(super) struct Lane {
     pub rested_ms: u64,
     /// Nothing was free while the head stood here.
     pub dry_at: Option<i64>,
+    /// Where the group keeps the order of keys: what this pool knows of them, while it dispatches the partition.
+    pub keys: Option<Keys>,
+    pub turn: Dispatch,
 }
+
+/// Whether this pool hands a partition out, in a group that keeps the order of keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Dispatch {
+    #[default]
+    No,
+    /// It does, and finds out what stands in the way of which keys. With the number of the taking.
+    Loading(i64),
+    Yes(i64),
+    /// It goes to somebody else when what was dealt is settled, at the latest at this time.
+    Ending(i64, u64),
+    /// It is being let go.
+    Going,
+}
+
+/// Claims of a partition that one pool has at most, in a group that keeps the order of keys: an event that waits for its key keeps
+/// its claim.
+const CLAIMS_MAX: usize = 1_000;
 
 /// What a lane has for a member.
 pub(super) enum Next {
@@ -43,25 +66,37 @@ pub(super) enum Next {
     Read(i64),
     /// The tail should have it soon.
     Soon,
-    Deal {
-        claim: i64,
-        fence: Fence,
-        batch: Arc<Batch>,
-        events: Range<usize>,
-        picked: Option<Arc<[u32]>>,
-        passed: Ranges,
-    },
-    /// Nothing of this matches the filter.
-    Pass {
-        claim: i64,
-        fence: Fence,
-        offsets: Range<i64>,
-    },
+    /// An event that has waited for its key.
+    Waited(Waiting),
+    Deal(Found),
+}
+
+/// A part of a claim that was looked at.
+pub(super) struct Found {
+    pub claim: i64,
+    pub fence: Fence,
+    pub batch: Arc<Batch>,
+    pub looked: Range<usize>,
+    /// What is to be dealt of it. None: all.
+    pub picked: Option<Arc<[u32]>>,
+    /// Nobody is to see it.
+    pub passed: Ranges,
+    /// What goes to `retry`, and when it is due.
+    pub asides: Vec<(i64, Option<i64>)>,
 }
 
 impl Lane {
     pub fn new(id: PartitionId, source: Source) -> Self {
-        Self { id, source, reading: false, claims: BTreeMap::new(), rested_ms: 0, dry_at: None }
+        Self {
+            id,
+            source,
+            reading: false,
+            claims: BTreeMap::new(),
+            rested_ms: 0,
+            dry_at: None,
+            keys: None,
+            turn: Dispatch::No,
+        }
     }
 
     pub fn take_in(&mut self, claim: Claim) {
@@ -71,20 +106,47 @@ impl Lane {
         self.claims.insert(claim.from, claimed);
     }
 
-    /// Events that wait to be dealt.
+    /// Events that wait to be dealt, where any can be.
     pub fn waiting(&self) -> u64 {
+        if self.keys.as_ref().is_some_and(|keys| keys.full().is_some()) {
+            return 0;
+        }
         self.claims.values().map(|claim| claim.todo.len()).sum()
+    }
+
+    /// Where the group keeps the order of keys: whether this pool deals events of the partition.
+    pub fn is_dealt(&self) -> bool {
+        matches!(self.turn, Dispatch::Yes(_))
+    }
+
+    /// Where keys are in order: what an event waits for in memory, and whether nothing here is looked at any more.
+    pub fn held_up(&self, offset: i64) -> (Option<i64>, Option<i64>) {
+        let Some(keys) = &self.keys else { return (None, None) };
+        let first =
+            self.claims.values().find_map(|claim| claim.todo.first()).map_or(self.source.next(), |todo| todo.start);
+        (keys.behind(offset), keys.full().filter(|_| offset >= first))
     }
 
     /// Whether there may be something to claim.
     pub fn may_have(&self, now: u64) -> bool {
-        now >= self.rested_ms && self.dry_at.is_none_or(|head| self.source.head() > head)
+        let full = |keys: &Keys| keys.full().is_some() || self.claims.len() >= CLAIMS_MAX;
+        !self.keys.as_ref().is_some_and(full)
+            && now >= self.rested_ms
+            && self.dry_at.is_none_or(|head| self.source.head() > head)
     }
 
     /// What to deal next: the lowest that waits, at most so much. What does not match the filter on the way is looked at only.
-    pub fn next(&mut self, (events, bytes): (u64, u64), filter: Option<&Filter>) -> Next {
-        let waiting = self.claims.iter().find_map(|(from, claim)| Some((*from, claim, claim.todo.first()?)));
-        let Some((from, claim, first)) = waiting.filter(|_| !self.reading) else { return Next::Nothing };
+    pub fn next(&mut self, room: (u64, u64), filter: Option<&Filter>) -> Next {
+        if let Some(keys) = &mut self.keys {
+            if let Some(waited) = keys.chosen.pop_front() {
+                return Next::Waited(waited);
+            }
+            if keys.full().is_some() {
+                return Next::Nothing;
+            }
+        }
+        let waiting = self.claims.iter().find_map(|(from, claim)| Some((*from, claim.fence, claim.todo.first()?)));
+        let Some((claim, fence, first)) = waiting.filter(|_| !self.reading) else { return Next::Nothing };
         if self.source.next() != first.start {
             self.source.seek(first.start);
         }
@@ -92,21 +154,15 @@ impl Lane {
             Look::Park => Next::Soon,
             Look::Read => Next::Read(first.start),
             Look::Batch(batch) => {
-                let (claim, fence) = (from, claim.fence);
-                let Some(filter) = filter else {
-                    let most = events.min((first.end - first.start).unsigned_abs());
-                    let events = cut(&batch, first.start, (most, bytes));
-                    return Next::Deal { claim, fence, batch, events, picked: None, passed: Ranges::default() };
-                };
-                let place = |offset: i64| (offset - batch.base_offset).max(0) as usize;
-                let found = pick(&batch, place(first.start), place(first.end), (events, bytes), filter);
-                if found.matching.is_empty() {
-                    let base = batch.base_offset;
-                    let offsets = base + found.looked.start as i64..base + found.looked.end as i64;
-                    return Next::Pass { claim, fence, offsets };
+                if filter.is_none() && self.keys.is_none() && !batch.encoded.is_delayed {
+                    let most = room.0.min((first.end - first.start).unsigned_abs());
+                    let looked = cut(&batch, first.start, (most, room.1));
+                    let (passed, asides) = (Ranges::default(), Vec::new());
+                    return Next::Deal(Found { claim, fence, batch, looked, picked: None, passed, asides });
                 }
-                let passed = found.passed(batch.base_offset);
-                Next::Deal { claim, fence, events: found.looked.clone(), picked: found.picked(), passed, batch }
+                let place = |offset: i64| (offset - batch.base_offset).max(0) as usize;
+                let bounds = Bounds { claim, fence, events: place(first.start)..place(first.end), room };
+                scan(batch, &bounds, filter, self.keys.as_mut()).map_or(Next::Nothing, Next::Deal)
             }
         }
     }
@@ -123,6 +179,9 @@ impl Lane {
     pub fn returned(&mut self, claim: i64, fence: Fence, offsets: &Ranges) {
         if let Some(claim) = self.claims.get_mut(&claim).filter(|claim| claim.fence == fence) {
             claim.todo.add_all(offsets);
+        }
+        if let Some(keys) = &mut self.keys {
+            keys.look_again();
         }
     }
 

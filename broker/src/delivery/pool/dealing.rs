@@ -1,7 +1,7 @@
 //! How a pool gets events and hands them out: members take turns, each as much as it has room for.
 
 use crate::delivery::frame::{Delivery, Frame, Redelivered, Stamp};
-use crate::delivery::pool::claims::Next;
+use crate::delivery::pool::claims::{Found, Lane, Next};
 use crate::delivery::pool::desk::{Flight, Origin, SeatId, TURN};
 use crate::delivery::pool::task::{Done, POLL_MS, PoolTask, REST_MS, now_ms};
 use crate::delivery::source;
@@ -10,6 +10,7 @@ use crate::domain::group::DeliveryMode;
 use crate::domain::ids::PartitionId;
 use crate::domain::limits::CLAIM_EVENTS_MAX;
 use crate::domain::ranges::Ranges;
+use crate::store::dispatch::Aside;
 use crate::store::outcomes::{self, Claim, Key};
 use crate::store::retries::{self, Retry};
 use crate::telemetry::metrics;
@@ -122,6 +123,9 @@ impl PoolTask {
 
     /// In an ordered group retries go to whoever holds the partition.
     fn is_for(&self, seat: SeatId, partition: PartitionId) -> bool {
+        if self.group.key_order {
+            return self.lane_of(partition).is_some_and(|lane| lane.is_dealt());
+        }
         self.group.mode == DeliveryMode::Shared
             || self.members.get(&seat).is_some_and(|member| member.holds.values().any(|held| *held == partition))
     }
@@ -133,7 +137,8 @@ impl PoolTask {
             self.lanes.range(first..).chain(self.lanes.range(..first)).map(|(index, _)| *index).collect();
         let filter = self.snapshot.as_ref().and_then(|snapshot| snapshot.filter.clone());
         for index in order {
-            let Some(lane) = self.lanes.get_mut(&index) else { continue };
+            let keyed = self.group.key_order;
+            let Some(lane) = self.lanes.get_mut(&index).filter(|lane| !keyed || lane.is_dealt()) else { continue };
             match lane.next((events.min(TURN), bytes), filter.as_ref()) {
                 Next::Nothing => {}
                 Next::Soon => self.parts.tail.stale(lane.id),
@@ -148,30 +153,47 @@ impl PoolTask {
                         Done::Read { partition: index, from, page }
                     }));
                 }
-                Next::Pass { claim, fence, offsets } => {
-                    lane.dealt(claim, offsets.clone());
+                Next::Waited(waited) => {
                     self.lane_turn = index + 1;
-                    let key = Key { partition: lane.id, offset: claim, lease_epoch: fence.lease_epoch };
-                    self.pass(key, &Ranges::of(offsets), 0);
-                    return true;
-                }
-                Next::Deal { claim, fence, batch, events, picked, passed } => {
-                    let delivery = Delivery { partition: index, fence, batch, events, picked };
-                    let offset = |place: usize| delivery.batch.base_offset + place as i64;
-                    let offsets = offset(delivery.events.start)..offset(delivery.events.end);
-                    lane.dealt(claim, offsets.clone());
-                    self.lane_turn = index + 1;
-                    let mut open = Ranges::of(offsets);
-                    if filter.is_some() {
-                        passed.iter().for_each(|range| drop(open.take(range)));
-                        let key = Key { partition: lane.id, offset: claim, lease_epoch: fence.lease_epoch };
-                        self.pass(key, &passed, open.len());
+                    if self.is_delayed(index, &waited) {
+                        return true;
                     }
-                    return self.hand_out(seat, claim, open, delivery);
+                    let (batch, fence) = (waited.event, waited.fence);
+                    let open = Ranges::of(batch.base_offset..batch.end_offset());
+                    let delivery = Delivery { partition: index, fence, batch, events: 0..1, picked: None };
+                    return self.hand_out(seat, waited.claim, open, delivery);
+                }
+                Next::Deal(found) => {
+                    self.lane_turn = index + 1;
+                    return self.deal_found(seat, index, found, filter.is_some());
                 }
             }
         }
         false
+    }
+
+    /// True: the member got something of it, or it was passed over.
+    fn deal_found(&mut self, seat: SeatId, index: u32, found: Found, is_filtered: bool) -> bool {
+        let Some(lane) = self.lanes.get_mut(&index) else { return false };
+        let Found { claim, fence, batch, looked, picked, passed, asides } = found;
+        let base = batch.base_offset;
+        lane.dealt(claim, base + looked.start as i64..base + looked.end as i64);
+        let key = Key { partition: lane.id, offset: claim, lease_epoch: fence.lease_epoch };
+        if is_filtered || lane.keys.is_some() {
+            self.sieve.saw(looked.len() as u64, looked.len() as u64 - passed.len());
+        }
+        if !passed.is_empty() {
+            // Nobody is to see it.
+            self.gathered.done(key, &passed);
+        }
+        asides.into_iter().for_each(|(offset, due_at)| self.gathered.aside(Aside { claim: key, offset, due_at }));
+        if picked.as_ref().is_some_and(|picked| picked.is_empty()) {
+            return true;
+        }
+        let delivery = Delivery { partition: index, fence, batch, events: looked, picked };
+        let mut open = Ranges::default();
+        delivery.ranges().iter().for_each(|range| open.add(base + range.start as i64..base + range.end as i64));
+        self.hand_out(seat, claim, open, delivery)
     }
 
     /// True: the member gets it.
@@ -190,14 +212,6 @@ impl PoolTask {
         metrics::get().delivery_bytes.increment(flight.bytes);
         self.desk.deal(seat, delivery.partition, flight);
         self.send(seat, Frame::Dealt { delivery, stamp })
-    }
-
-    /// What does not match the filter is done: nobody is to see it.
-    fn pass(&mut self, claim: Key, passed: &Ranges, matching: u64) {
-        self.sieve.saw(passed.len() + matching, matching);
-        if !passed.is_empty() {
-            self.gathered.done(claim, passed);
-        }
     }
 
     fn send(&mut self, seat: SeatId, frame: Frame) -> bool {
@@ -219,6 +233,9 @@ impl PoolTask {
             self.lanes.values_mut().for_each(|lane| lane.dry_at = None);
         }
         let partitions: Option<Vec<PartitionId>> = match self.group.mode {
+            DeliveryMode::Shared if self.group.key_order => {
+                Some(self.lanes.values().filter(|lane| lane.is_dealt()).map(|lane| lane.id).collect())
+            }
             DeliveryMode::Shared => None,
             DeliveryMode::Ordered => {
                 Some(self.members.values().flat_map(|member| member.holds.values().copied()).collect())
@@ -252,6 +269,10 @@ impl PoolTask {
         for retry in taken {
             let key =
                 Key { partition: retry.partition, offset: retry.again.offset(), lease_epoch: retry.fence.lease_epoch };
+            if self.group.key_order {
+                self.took_in_order(key, retry);
+                continue;
+            }
             self.retries.insert(key, retry);
             self.ready.push_back(key);
         }
@@ -265,7 +286,9 @@ impl PoolTask {
             return;
         }
         let now = now_ms();
-        let mut lanes: Vec<(u32, PartitionId, i64, u64)> = (self.lanes.iter().filter(|(_, lane)| lane.may_have(now)))
+        let keyed = self.group.key_order;
+        let may_have = |lane: &Lane| lane.may_have(now) && (!keyed || lane.is_dealt());
+        let mut lanes: Vec<(u32, PartitionId, i64, u64)> = (self.lanes.iter().filter(|(_, lane)| may_have(lane)))
             .map(|(index, lane)| (*index, lane.id, lane.source.head(), lane.waiting()))
             .collect();
         // Those with the least first.
@@ -317,6 +340,10 @@ impl PoolTask {
 
     /// Gives back what waits here and that no member has room for.
     pub(super) fn hand_back_idle(&mut self, now: u64) {
+        if self.group.key_order {
+            // All of a partition is in one hand.
+            return;
+        }
         let orphans: Vec<Key> = (self.ready.iter().copied())
             .filter(|key| !self.members.keys().any(|seat| self.is_for(*seat, key.partition)))
             .collect();

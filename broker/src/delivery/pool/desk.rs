@@ -251,7 +251,12 @@ impl Desk {
             let until_ms = since_ms.map(|at| (at + self.timeout_ms).max(flight.deadline_ms.unwrap_or_default()));
             Some(Flying { member: seat.member.clone(), since_ms, until_ms })
         });
-        Known { flight, members: self.seats.len() as u64, room: self.total_room() }
+        Known { flight, members: self.seats.len() as u64, room: self.total_room(), behind: None, full: None }
+    }
+
+    /// Whether anybody has something of a partition.
+    pub fn has(&self, partition: u32) -> bool {
+        self.seats.values().any(|seat| seat.flights.keys().any(|(at, ..)| *at == partition))
     }
 
     /// Whether anybody has something.

@@ -6,6 +6,7 @@ use crate::domain::ids::PartitionId;
 use crate::domain::ranges::Ranges;
 use crate::domain::retry::{Cause, Fate, RetryPolicy, Tries, decide};
 use crate::domain::{Applied, Error, Reason};
+use crate::store::dispatch::Aside;
 use crate::store::outcomes::{Failed, Key, Lost, Settlement};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -43,12 +44,37 @@ pub(super) struct Gathered {
     done: BTreeMap<Key, Ranges>,
     failed: Vec<Failed>,
     acked: Vec<Key>,
+    asides: Vec<Aside>,
+    unparked: Vec<(PartitionId, Arc<str>)>,
     waiting: Vec<Waiting>,
 }
 
 impl Gathered {
     pub fn is_empty(&self) -> bool {
-        self.done.is_empty() && self.failed.is_empty() && self.acked.is_empty() && self.waiting.is_empty()
+        self.done.is_empty()
+            && self.failed.is_empty()
+            && self.acked.is_empty()
+            && self.asides.is_empty()
+            && self.unparked.is_empty()
+            && self.waiting.is_empty()
+    }
+
+    /// Whether something of a partition is to be written.
+    pub fn has(&self, partition: PartitionId) -> bool {
+        self.done.keys().any(|key| key.partition == partition)
+            || self.failed.iter().any(|failed| failed.key.partition == partition)
+            || self.acked.iter().any(|key| key.partition == partition)
+            || self.asides.iter().any(|aside| aside.claim.partition == partition)
+    }
+
+    /// Books an event that is moved out of its claim.
+    pub fn aside(&mut self, aside: Aside) {
+        self.asides.push(aside);
+    }
+
+    /// The next events of a key are to be let go that were parked.
+    pub fn unpark(&mut self, partition: PartitionId, key: Arc<str>) {
+        self.unparked.push((partition, key));
     }
 
     pub fn wait(&mut self, waiting: Waiting) {
@@ -70,14 +96,14 @@ impl Gathered {
         self.done.entry(key).or_default().add_all(offsets);
     }
 
-    /// Books events that failed. Says when they fall due, in milliseconds from now; None: dead letters.
+    /// Books events that failed. Says of each when it falls due, in milliseconds from now; None: a dead letter.
     pub fn fail(
         &mut self,
         partition: PartitionId,
         taken: &Taken,
         failing: &Failing,
         policy: &RetryPolicy,
-    ) -> (Which, Vec<i64>) {
+    ) -> (Which, Vec<(i64, Option<i64>)>) {
         let which = which(partition, taken);
         let (claim, tries) = match taken.origin {
             Origin::Claim { from } => (Some(from), Tries::default()),
@@ -90,7 +116,7 @@ impl Gathered {
                 Fate::Retry { delay_ms, lost_only, alone } => (Some(delay_ms), lost_only, alone),
                 Fate::DeadLetter => (None, false, false),
             };
-            due.extend(delay_ms);
+            due.push((offset, delay_ms));
             self.failed.push(Failed {
                 key: Key { partition, offset, lease_epoch: taken.fence.lease_epoch },
                 claim,
@@ -118,8 +144,8 @@ impl Gathered {
 
     /// Takes everything, for one write.
     pub fn take(&mut self) -> (Settlement, Vec<Waiting>) {
-        let Self { done, failed, acked, waiting } = std::mem::take(self);
-        (Settlement { done: done.into_iter().collect(), failed, acked }, waiting)
+        let Self { done, failed, acked, asides, unparked, waiting } = std::mem::take(self);
+        (Settlement { done: done.into_iter().collect(), failed, acked, asides, unparked }, waiting)
     }
 }
 

@@ -19,6 +19,9 @@ impl PoolTask {
         self.retries.remove(&key);
         self.ready.retain(|ready| *ready != key);
         let Some(index) = self.indexes.get(&key.partition).copied() else { return };
+        if self.group.key_order {
+            return self.let_go(index);
+        }
         self.desk.void(|partition, first, flight| {
             partition == index
                 && first == key.offset
@@ -30,6 +33,9 @@ impl PoolTask {
     /// This broker does not hold the claim any more: nothing of it may be dealt, and what was is void.
     pub(super) fn drop_claim(&mut self, key: Key) {
         let Some(index) = self.indexes.get(&key.partition).copied() else { return };
+        if self.group.key_order {
+            return self.let_go(index);
+        }
         let Some(lane) = self.lanes.get_mut(&index) else { return };
         lane.claims.retain(|from, claim| *from != key.offset || claim.fence.lease_epoch != key.lease_epoch);
         self.desk.void(|partition, _, flight| {
@@ -105,7 +111,10 @@ impl PoolTask {
             moved.insert(key.partition);
             self.drop_retry(*key);
         }
-        moved.into_iter().for_each(|partition| self.tell_moved(partition));
+        // Where keys are in order it was told already, if anybody had something.
+        if !self.group.key_order {
+            moved.into_iter().for_each(|partition| self.tell_moved(partition));
+        }
         let forgotten =
             |held: HashSet<Key>, known: &HashSet<Key>| -> Vec<Key> { held.difference(known).copied().collect() };
         let (claims, retries) = (forgotten(claims, &known.0), forgotten(retries, &known.1));
@@ -114,7 +123,7 @@ impl PoolTask {
         }
     }
 
-    fn tell_moved(&mut self, partition: PartitionId) {
+    pub(super) fn tell_moved(&mut self, partition: PartitionId) {
         let Some(snapshot) = &self.snapshot else { return };
         let Some(lease) = snapshot.partitions.iter().find(|lease| lease.partition == partition) else { return };
         if self.group.mode != DeliveryMode::Shared {
@@ -139,7 +148,7 @@ impl PoolTask {
         self.lanes.values_mut().for_each(|lane| lane.claims.clear());
         self.ready.clear();
         if claims.is_empty() && retries.is_empty() {
-            return true;
+            return self.let_all_go();
         }
         self.give_back(claims, retries);
         false

@@ -8,14 +8,18 @@
 //! **Invariants:** an event that was claimed is in flight, waits to be dealt, or is done; an outcome is answered after it is durable;
 //! a failed event becomes a retry or a dead letter in the transaction that marks it as done.
 
+mod by_key;
 mod claims;
 mod dealing;
 mod desk;
 mod gathered;
 mod holding;
+mod keys;
 mod pace;
+mod scan;
 mod sieve;
 mod task;
+mod writing;
 
 use crate::delivery::control::{EventOutcome, OutcomeFailure};
 use crate::delivery::frame::Frame;
@@ -69,6 +73,10 @@ pub struct Known {
     /// Members here, and how many events they have room for.
     pub members: u64,
     pub room: u64,
+    /// Where keys are in order: the event that it waits for.
+    pub behind: Option<i64>,
+    /// So much waits for this event that nothing behind it is looked at.
+    pub full: Option<i64>,
 }
 
 /// An event that a member has; times are milliseconds since boot.

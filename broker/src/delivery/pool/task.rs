@@ -6,6 +6,7 @@ use crate::delivery::pool::claims::Lane;
 use crate::delivery::pool::desk::{Desk, Origin, SeatId, Taken};
 use crate::delivery::pool::gathered::{self, Failing, Gathered, Waiting};
 use crate::delivery::pool::sieve::Sieve;
+use crate::delivery::pool::writing::Written;
 use crate::delivery::pool::{Going, Message, PoolKey, Pools, Sitting};
 use crate::delivery::source::Turn;
 use crate::delivery::{Deliveries, session_expired};
@@ -15,10 +16,10 @@ use crate::domain::retry::Cause;
 use crate::domain::{Error, Reason, Result};
 use crate::groups::coordinator::GroupWatch;
 use crate::runtime::clock::since_boot;
-use crate::store::Store;
+use crate::store::dispatch::{Dispatched, KeyRow};
 use crate::store::log::Page;
 use crate::store::membership::GroupSnapshot;
-use crate::store::outcomes::{self, Claim, Holder, Key, Lost, Settlement};
+use crate::store::outcomes::{Claim, Holder, Key, Settlement};
 use crate::store::retries::Retry;
 use crate::tail::Waker;
 use crate::telemetry::metrics;
@@ -49,13 +50,6 @@ pub(super) struct Member {
     pub batch: (u64, u64),
 }
 
-/// What a write found to be held no more. One that was repeated does not tell whether that was written by the attempt whose answer
-/// was lost, or whether somebody else has it.
-pub(super) struct Written {
-    lost: Lost,
-    repeated: bool,
-}
-
 /// Something that was started beside the loop has finished.
 pub(super) enum Done {
     Claimed {
@@ -77,6 +71,17 @@ pub(super) enum Done {
     Held {
         known: (HashSet<Key>, HashSet<Key>),
         held: Result<(Vec<Key>, Vec<Key>)>,
+    },
+    Dispatched {
+        answer: Result<Option<Dispatched>>,
+    },
+    Loaded {
+        partition: u32,
+        epoch: i64,
+        rows: Result<Option<Vec<KeyRow>>>,
+    },
+    LetGone {
+        partition: u32,
     },
     /// Given back, or not: then the sweep or nobody takes it.
     Nothing,
@@ -107,11 +112,14 @@ pub(super) struct PoolTask {
     pub sieve: Sieve,
     pub gathered: Gathered,
     /// Who waits for the write that is under way.
-    asked: Vec<Waiting>,
+    pub asked: Vec<Waiting>,
     pub writing: bool,
-    wrote_ms: u64,
+    pub wrote_ms: u64,
     pub claiming: bool,
     pub taking: bool,
+    /// Where keys are in order: partitions are being asked for, and when that was last.
+    pub dispatching: bool,
+    pub dispatched_ms: u64,
     pub polled_ms: u64,
     pub dealt_ms: u64,
     pub paused: bool,
@@ -150,6 +158,8 @@ impl PoolTask {
             wrote_ms: 0,
             claiming: false,
             taking: false,
+            dispatching: false,
+            dispatched_ms: 0,
             polled_ms: 0,
             dealt_ms: 0,
             paused: false,
@@ -217,8 +227,12 @@ impl PoolTask {
                 self.polled_ms = 0;
             }
             Message::Ask { partition, offset, reply } => {
+                let mut known = self.desk.known(partition, offset);
+                if let Some(lane) = self.lanes.get(&partition) {
+                    (known.behind, known.full) = lane.held_up(offset);
+                }
                 // Who asked may have gone.
-                let _ = reply.send(self.desk.known(partition, offset));
+                let _ = reply.send(known);
             }
             Message::Leave { seat, going } => self.leave(seat, going),
         }
@@ -260,6 +274,14 @@ impl PoolTask {
         }
     }
 
+    pub(super) fn lane_of(&self, partition: PartitionId) -> Option<&Lane> {
+        self.lanes.get(self.indexes.get(&partition)?)
+    }
+
+    pub(super) fn lane_mut(&mut self, partition: PartitionId) -> Option<&mut Lane> {
+        self.lanes.get_mut(self.indexes.get(&partition)?)
+    }
+
     pub(super) fn id_of(&self, index: u32) -> Option<PartitionId> {
         let known = self.indexes.iter().find(|(_, known)| **known == index).map(|(id, _)| *id);
         self.lanes.get(&index).map(|lane| lane.id).or(known)
@@ -278,7 +300,7 @@ impl PoolTask {
                 let (taken, refused) = self.desk.settle(seat, &outcome, now);
                 for taken in taken {
                     let which = match failing(&outcome.verdict, &member) {
-                        None => self.id_of(partition).map(|id| self.gathered.ack(id, &taken)),
+                        None => self.ack(&taken),
                         Some(failing) => self.fail(&taken, &failing),
                     };
                     parts.extend(which.map(|which| (which, partition, taken.offsets)));
@@ -295,28 +317,20 @@ impl PoolTask {
         self.gathered.wait(Waiting { reply, failures, parts, since_ms: now });
     }
 
+    fn ack(&mut self, taken: &Taken) -> Option<gathered::Which> {
+        let id = self.id_of(taken.partition)?;
+        self.done_in_order(taken);
+        Some(self.gathered.ack(id, taken))
+    }
+
     fn fail(&mut self, taken: &Taken, failing: &Failing) -> Option<gathered::Which> {
         let id = self.id_of(taken.partition)?;
         metrics::get().failed_attempts.increment(taken.offsets.len());
-        let (which, due) = self.gathered.fail(id, taken, failing, &self.group.retry);
+        let (which, fates) = self.gathered.fail(id, taken, failing, &self.group.retry);
         let now = now_ms();
-        self.due.extend(due.into_iter().map(|delay| now + delay.unsigned_abs()));
+        self.due.extend(fates.iter().filter_map(|(_, delay)| Some(now + (*delay)?.unsigned_abs())));
+        self.settled_in_order(taken, &fates);
         Some(which)
-    }
-
-    /// Writes what is gathered, one write at a time.
-    fn write(&mut self) {
-        if self.writing || self.gathered.is_empty() || now_ms() < self.wrote_ms + REST_MS {
-            return;
-        }
-        self.writing = true;
-        let settlement;
-        (settlement, self.asked) = self.gathered.take();
-        let (store, holder) = (self.parts.store.clone(), self.holder);
-        self.work.push(Box::pin(async move {
-            let written = write(&store, &holder, &settlement).await;
-            Done::Wrote { settlement, written }
-        }));
     }
 
     fn finish(&mut self, done: Done) {
@@ -326,31 +340,11 @@ impl PoolTask {
             Done::Took { retries } => self.took(retries),
             Done::Wrote { settlement, written } => self.wrote(&settlement, &written),
             Done::Held { known, held } => self.compare(&known, held),
+            Done::Dispatched { answer } => self.dispatched(answer),
+            Done::Loaded { partition, epoch, rows } => self.loaded(partition, epoch, rows),
+            Done::LetGone { partition } => self.let_gone(partition),
             Done::Nothing => {}
         }
-    }
-
-    fn wrote(&mut self, settlement: &Settlement, written: &Written) {
-        self.writing = false;
-        self.wrote_ms = now_ms();
-        let lost = gathered::lost(settlement, &written.lost);
-        for (key, done) in &settlement.done {
-            let Some(lane) = self.indexes.get(&key.partition).and_then(|index| self.lanes.get_mut(index)) else {
-                continue;
-            };
-            if lost.contains(&gathered::Which::Claim(*key)) {
-                self.drop_claim(*key);
-            } else {
-                lane.written(*key, done);
-            }
-        }
-        let dead = settlement.failed.iter().filter(|failed| failed.delay_ms.is_none()).count();
-        metrics::get().dead_letters.increment(dead as u64);
-        let retries = settlement.failed.iter().filter(|failed| failed.claim.is_none()).map(|failed| failed.key);
-        for key in retries.chain(settlement.acked.iter().copied()) {
-            self.retries.remove(&key);
-        }
-        std::mem::take(&mut self.asked).into_iter().for_each(|waiting| waiting.answer(&lost, written.repeated));
     }
 
     fn tick(&mut self) {
@@ -377,6 +371,8 @@ impl PoolTask {
             waiting.give_up(UNKNOWN_AFTER_MS / 1_000);
         }
         self.hand_back_idle(now);
+        self.end_settled(now);
+        self.ask_for_partitions(now);
     }
 
     fn turn_page(&mut self, partition: u32, from: i64, page: Result<Option<Page>>) {
@@ -436,21 +432,5 @@ fn failing(verdict: &Verdict, member: &Arc<str>) -> Option<Failing> {
             Some(Failing { cause: Cause::GivenUp, reason: reason.clone(), error_class: error_class.clone(), member })
         }
         Verdict::Ack | Verdict::Extend { .. } => None,
-    }
-}
-
-/// Writes until it is known.
-async fn write(store: &Store, holder: &Holder, settlement: &Settlement) -> Written {
-    let mut repeated = false;
-    loop {
-        let written = async { outcomes::settle(&store.conn().await?, holder, settlement).await };
-        match written.await {
-            Ok(lost) => return Written { lost, repeated },
-            Err(error) => {
-                repeated |= error.reason() == Reason::OutcomeUnknown;
-                tracing::warn!(?error, "outcomes could not be written; trying again");
-            }
-        }
-        tokio::time::sleep(BACKOFF).await;
     }
 }

@@ -1,13 +1,14 @@
 //! Events between the wire and their canonical form.
 
-use crate::domain::event::{Event, headers_text};
+use crate::domain::event::{DELIVER_AT, Event, headers_text};
 use crate::domain::limits::{
-    CONTENT_TYPE_BYTES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
+    CONTENT_TYPE_BYTES_MAX, DELAY_SECONDS_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX,
 };
 use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::time::timestamp_us;
 use crate::grpc::convert::trace::{TRACEPARENT, Trace};
+use crate::runtime::clock::unix_us;
 use bytes::Bytes;
 use eventflow_proto::v1::{self, event::Payload};
 use prost_types::value::Kind;
@@ -50,7 +51,8 @@ fn canonical(event: v1::Event, trace: Option<&Trace>) -> Result<Event, Problem> 
         })?),
         None => None,
     };
-    let headers = headers(event.headers, trace)?;
+    let deliver_at = event.deliver_at.as_ref().map(deliver_at).transpose()?;
+    let headers = headers(event.headers, trace, deliver_at)?;
     let (payload, implied) = payload(event.payload)?;
     let content_type = if event.content_type.is_empty() { implied.to_owned() } else { event.content_type };
     if let Some(key) = &event.idempotency_key {
@@ -68,6 +70,17 @@ fn canonical(event: v1::Event, trace: Option<&Trace>) -> Result<Event, Problem> 
     })
 }
 
+/// When to deliver, in microseconds since 1970. Whether it is due the database says; this machine's clock only keeps the far future
+/// away.
+fn deliver_at(time: &prost_types::Timestamp) -> Result<i64, Problem> {
+    let problem = |description: String| Problem { field: "deliver_at".into(), description };
+    let at = timestamp_us("deliver_at", time).map_err(|_| problem("must be a time of the years 1 to 9999".into()))?;
+    if at > unix_us() + DELAY_SECONDS_MAX * 1_000_000 {
+        return Err(problem(format!("must be at most {} days from now", DELAY_SECONDS_MAX / 86_400)));
+    }
+    Ok(at)
+}
+
 fn check(field: &str, text: &str, min: usize, max: usize) -> Result<(), Problem> {
     let problem = |description: String| Err(Problem { field: field.into(), description });
     if text.len() < min || text.len() > max {
@@ -79,8 +92,8 @@ fn check(field: &str, text: &str, min: usize, max: usize) -> Result<(), Problem>
     Ok(())
 }
 
-fn headers(wire: Vec<v1::Header>, trace: Option<&Trace>) -> Result<Option<String>, Problem> {
-    if wire.is_empty() && trace.is_none() {
+fn headers(wire: Vec<v1::Header>, trace: Option<&Trace>, deliver_at: Option<i64>) -> Result<Option<String>, Problem> {
+    if wire.is_empty() && trace.is_none() && deliver_at.is_none() {
         return Ok(None);
     }
     let problem = |description: String| Err(Problem { field: "headers".into(), description });
@@ -92,6 +105,9 @@ fn headers(wire: Vec<v1::Header>, trace: Option<&Trace>) -> Result<Option<String
     for (index, header) in wire.into_iter().enumerate() {
         check(&format!("headers[{index}].name"), &header.name, 1, HEADER_NAME_BYTES_MAX)?;
         check(&format!("headers[{index}].value"), &header.value, 0, HEADERS_BYTES_MAX)?;
+        if header.name == DELIVER_AT {
+            return problem(format!("must not have the name `{DELIVER_AT}`, which is reserved: set `deliver_at`"));
+        }
         bytes += header.name.len() + header.value.len();
         if headers.contains_key(&header.name) {
             return problem(format!("must have unique names, `{}` comes twice", header.name));
@@ -103,6 +119,9 @@ fn headers(wire: Vec<v1::Header>, trace: Option<&Trace>) -> Result<Option<String
     }
     if let Some(trace) = trace {
         add_trace(&mut headers, bytes, trace);
+    }
+    if let Some(time) = deliver_at {
+        headers.insert(DELIVER_AT.to_owned(), time.to_string());
     }
     Ok(headers_text(&headers))
 }
@@ -173,6 +192,7 @@ pub fn view(mut event: v1::Event, view: v1::PayloadView) -> v1::Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::convert::time::timestamp;
 
     fn refused(event: v1::Event) -> Error {
         events(vec![v1::Event::default(), event], None).expect_err("refused")
@@ -210,6 +230,16 @@ mod tests {
                 v1::Event { headers: (0..65).map(|n| header(&n.to_string(), "")).collect(), ..Default::default() },
                 "events[1].headers",
                 "64",
+            ),
+            (
+                v1::Event { deliver_at: Some(timestamp(unix_us() + 31 * 86_400_000_000)), ..Default::default() },
+                "events[1].deliver_at",
+                "30 days",
+            ),
+            (
+                v1::Event { headers: vec![header(DELIVER_AT, "7")], ..Default::default() },
+                "events[1].headers",
+                "set `deliver_at`",
             ),
             (
                 v1::Event { time: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), ..Default::default() },

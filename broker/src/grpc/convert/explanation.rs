@@ -50,5 +50,8 @@ fn status(verdict: Verdict) -> DeliveryStatus {
         Verdict::WaitsForSeek => DeliveryStatus::WaitsForSeek,
         Verdict::AtOtherBroker => DeliveryStatus::AtOtherBroker,
         Verdict::Waiting => DeliveryStatus::Waiting,
+        Verdict::BehindKey => DeliveryStatus::BehindKey,
+        Verdict::KeyBacklog => DeliveryStatus::KeyBacklog,
+        Verdict::Delayed => DeliveryStatus::Delayed,
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::group_settings::{self as settings, GroupChange, NewGroup, Sta
 use crate::domain::ids::{GroupId, GroupName, StreamName};
 use crate::domain::labels::{check_description, check_labels};
 use crate::domain::position::{LogEpoch, Position};
-use crate::domain::reports::{Member, OutcomeCounts, PartitionLag, PartitionSeek};
+use crate::domain::reports::{HotKey, Member, OutcomeCounts, PartitionLag, PartitionSeek};
 use crate::domain::retry::{OnFailure, RetryChoice, RetryPolicy};
 use crate::domain::{Error, Result};
 use crate::grpc::convert::mask;
@@ -33,7 +33,14 @@ pub fn new_group(request: v1::CreateConsumerGroupRequest) -> Result<NewGroup> {
             return Err(Error::invalid("group.on_truncated", "must be continue, or unset, in a shared group"));
         }
     }
+    if mode == DeliveryMode::Ordered && wire.key_order {
+        return Err(Error::invalid(
+            "group.key_order",
+            "must be unset in an ordered group: all its events are in order",
+        ));
+    }
     Ok(NewGroup {
+        key_order: wire.key_order,
         name: GroupName::parse("group.name", &wire.name)?,
         stream: StreamName::parse("group.stream", &wire.stream)?,
         mode,
@@ -187,6 +194,7 @@ impl From<&ConsumerGroup> for v1::ConsumerGroup {
             },
             filter: group.filter.as_ref().map(|filter| filter.as_str().to_owned()).unwrap_or_default(),
             filter_version: group.filter_version,
+            key_order: group.key_order,
         }
     }
 }
@@ -253,7 +261,7 @@ impl From<Member> for v1::Member {
 }
 
 /// Lag of all partitions, the sum in events and the largest in seconds; and what failed in each.
-pub fn lag((partitions, counts): (Vec<PartitionLag>, Vec<OutcomeCounts>)) -> v1::GetLagResponse {
+pub fn lag((partitions, counts, hot_keys): (Vec<PartitionLag>, Vec<OutcomeCounts>, Vec<HotKey>)) -> v1::GetLagResponse {
     let failed = |partition: u32| counts.iter().find(|count| count.partition == partition).copied().unwrap_or_default();
     v1::GetLagResponse {
         lag_events: partitions.iter().map(|partition| partition.lag_events).sum(),
@@ -261,6 +269,16 @@ pub fn lag((partitions, counts): (Vec<PartitionLag>, Vec<OutcomeCounts>)) -> v1:
         retry_events: counts.iter().map(|count| count.retries).sum(),
         dead_letter_events: counts.iter().map(|count| count.dead_letters).sum(),
         partitions: partitions.iter().map(|lag| partition_lag(lag, failed(lag.partition))).collect(),
+        hot_keys: hot_keys.into_iter().map(hot_key).collect(),
+    }
+}
+
+fn hot_key(hot: HotKey) -> v1::HotKey {
+    v1::HotKey {
+        partition: hot.partition,
+        key: hot.key.to_string(),
+        waiting_events: hot.waiting.cast_signed(),
+        behind_offset: hot.behind,
     }
 }
 

@@ -161,6 +161,9 @@ fn event(chance: &mut StdRng) -> v1::Event {
         }),
         payload: payload(chance),
         idempotency_key: None,
+        deliver_at: chance
+            .random_bool(0.1)
+            .then_some(prost_types::Timestamp { seconds: chance.random_range(0..1_000_000_000), nanos: 0 }),
     }
 }
 

@@ -1,0 +1,99 @@
+//! Writing what is gathered: one write at a time, until it is known.
+
+use crate::delivery::pool::by_key::UNPARK;
+use crate::delivery::pool::gathered;
+use crate::delivery::pool::task::{BACKOFF, Done, PoolTask, REST_MS, now_ms};
+use crate::domain::ranges::Ranges;
+use crate::domain::{Reason, Result};
+use crate::store::Store;
+use crate::store::dispatch;
+use crate::store::outcomes::{self, Holder, Lost, Settlement};
+use crate::telemetry::metrics;
+
+/// What a write found to be held no more. One that was repeated does not tell whether that was written by the attempt whose answer
+/// was lost, or whether somebody else has it.
+pub(super) struct Written {
+    lost: Lost,
+    repeated: bool,
+}
+
+impl PoolTask {
+    /// Writes what is gathered, one write at a time.
+    pub(super) fn write(&mut self) {
+        if self.writing || self.gathered.is_empty() || now_ms() < self.wrote_ms + REST_MS {
+            return;
+        }
+        self.writing = true;
+        let settlement;
+        (settlement, self.asked) = self.gathered.take();
+        let (store, holder) = (self.parts.store.clone(), self.holder);
+        self.work.push(Box::pin(async move {
+            let written = write(&store, &holder, &settlement).await;
+            Done::Wrote { settlement, written }
+        }));
+    }
+
+    pub(super) fn wrote(&mut self, settlement: &Settlement, written: &Written) {
+        self.writing = false;
+        self.wrote_ms = now_ms();
+        let lost = gathered::lost(settlement, &written.lost);
+        let done = settlement.done.iter().cloned();
+        let done = done.map(|(key, done)| (key, done, lost.contains(&gathered::Which::Claim(key))));
+        let asides = settlement.asides.iter().enumerate().map(|(place, aside)| {
+            let moved = Ranges::of(aside.offset..aside.offset + 1);
+            (aside.claim, moved, written.lost.asides.contains(&place))
+        });
+        for (key, done, is_lost) in done.chain(asides) {
+            if is_lost {
+                self.drop_claim(key);
+            } else if let Some(lane) = self.lane_mut(key.partition) {
+                lane.written(key, &done);
+            }
+        }
+        let dead = settlement.failed.iter().filter(|failed| failed.delay_ms.is_none()).count();
+        metrics::get().dead_letters.increment(dead as u64);
+        let retries = settlement.failed.iter().filter(|failed| failed.claim.is_none()).map(|failed| failed.key);
+        for key in retries.chain(settlement.acked.iter().copied()) {
+            self.retries.remove(&key);
+            if self.group.key_order && lost.contains(&gathered::Which::Retry(key)) {
+                self.drop_retry(key);
+            }
+        }
+        if !settlement.unparked.is_empty() {
+            self.due.insert(self.wrote_ms);
+        }
+        std::mem::take(&mut self.asked).into_iter().for_each(|waiting| waiting.answer(&lost, written.repeated));
+    }
+}
+
+/// Writes until it is known: first what became of events, then what is moved aside, then what may go on.
+async fn write(store: &Store, holder: &Holder, settlement: &Settlement) -> Written {
+    let mut written = Written { lost: Lost::default(), repeated: false };
+    let Settlement { done, failed, acked, asides, unparked } = settlement;
+    if !(done.is_empty() && failed.is_empty() && acked.is_empty()) {
+        let settle = || async { outcomes::settle(&store.conn().await?, holder, settlement).await };
+        written.lost = until_known(settle, &mut written.repeated).await;
+    }
+    if !asides.is_empty() {
+        let set_aside = || async { dispatch::set_aside(&store.conn().await?, holder, asides).await };
+        written.lost.asides = until_known(set_aside, &mut written.repeated).await;
+    }
+    if !unparked.is_empty() {
+        let unpark = || async { dispatch::unpark(&store.conn().await?, holder, unparked, UNPARK).await };
+        until_known(unpark, &mut written.repeated).await;
+    }
+    written
+}
+
+async fn until_known<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F, repeated: &mut bool) -> T {
+    loop {
+        match work().await {
+            Ok(done) => return done,
+            Err(error) => {
+                *repeated |= error.reason() == Reason::OutcomeUnknown;
+                tracing::warn!(?error, "outcomes could not be written; trying again");
+            }
+        }
+        tokio::time::sleep(BACKOFF).await;
+    }
+}

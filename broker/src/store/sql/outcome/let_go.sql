@@ -1,0 +1,1 @@
+select eventflow.let_go_v1($1, $2, $3, $4)
