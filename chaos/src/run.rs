@@ -168,7 +168,13 @@ fn broker_settings(order: &Order, plan: &Plan, rng: &mut StdRng, lease: Duration
     }
     let deaf = |rng: &mut StdRng| rng.random_bool(0.15).then(|| ("delivery.hints".to_owned(), "false".to_owned()));
     let own = (0..BROKERS).map(|_| deaf(rng).into_iter().collect()).collect();
-    BrokerSettings { binary: order.binary.clone(), common, own, has_clocks: plan.has(Kind::SkewClock) }
+    BrokerSettings {
+        binary: order.binary.clone(),
+        common,
+        own,
+        has_clocks: plan.has(Kind::SkewClock),
+        has_redis: plan.has_redis(),
+    }
 }
 
 /// The phases of a run, from the first fault until everything is drained and every client has ended.

@@ -43,6 +43,7 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
             "no idempotency key was repeated".to_owned(),
         ),
         (setup.outcomes_wanted && totals.keys_refused == 0, "no revoked key was refused".to_owned()),
+        (has(redis_was_hit) && !has(redis_was_told), "Redis was hit, and no broker had told it anything".to_owned()),
         (has(forgot_nothing), "power was cut, and not one write was forgotten".to_owned()),
         (
             !has(|record| matches!(record, Record::Range(range) if range.outcome == Outcome::Ok)),
@@ -60,6 +61,15 @@ fn was_fenced(record: &Record) -> bool {
 /// Between two flushes there is always something.
 fn forgot_nothing(record: &Record) -> bool {
     matches!(record, Record::Fault(fault) if fault.kind == "power lost" && fault.target.starts_with("0 writes"))
+}
+
+fn redis_was_hit(record: &Record) -> bool {
+    matches!(record, Record::Fault(fault) if fault.kind.starts_with("redis ") && fault.skipped.is_empty())
+}
+
+/// By some broker, some time before a fault.
+fn redis_was_told(record: &Record) -> bool {
+    matches!(record, Record::Fault(fault) if fault.kind.starts_with("redis ") && !fault.target.starts_with("0 buckets") && fault.skipped.is_empty())
 }
 
 fn was_refused_for_room(record: &Record) -> bool {

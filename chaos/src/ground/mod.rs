@@ -4,6 +4,8 @@
 //! clients of zone 0 ─ proxy ─┐                ┌─ proxy ─ proxy that knows Postgres' messages ─┐
 //! clients of zone 1 ─ proxy ─┴─ broker 0..2 ──┘                                               └─ Postgres
 //! ```
+//!
+//! In some runs brokers share their rates through a Redis, which nobody's calls depend on.
 
 mod broker;
 mod clock;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 
 use eventflow_broker::domain::access::Grants;
 use eventflow_broker::identity::{ApiKey, Environment, install_key};
-use eventflow_testkit::{PgProxy, ProxyHandle, TcpProxy};
+use eventflow_testkit::{PgProxy, ProxyHandle, RedisServer, TcpProxy};
 use tokio::sync::Mutex;
 
 use crate::Result;
@@ -47,6 +49,8 @@ pub struct Place {
 pub struct Ground {
     pub places: Vec<Place>,
     pub postgres: Postgres,
+    /// None: none was wanted, or this machine has none.
+    pub redis: Option<Mutex<RedisServer>>,
     /// A key of each organization.
     pub keys: Vec<String>,
     pub dir: PathBuf,
@@ -62,6 +66,8 @@ pub struct BrokerSettings {
     pub own: Vec<Vec<(String, String)>>,
     /// Their clocks can be skewed.
     pub has_clocks: bool,
+    /// They share their rates.
+    pub has_redis: bool,
 }
 
 impl Ground {
@@ -80,6 +86,13 @@ impl Ground {
             install_key(&client, organization, &key, "chaos", &Grants::everything()).await?;
             keys.push(key.reveal());
         }
+        let redis = if settings.has_redis { RedisServer::start().await } else { None };
+        let mut settings = settings.clone();
+        if let Some(redis) = &redis {
+            // Far above what the load publishes: a refusal would be a surprise.
+            settings.common.push(("limits.organization_events_per_second".to_owned(), "1000000".to_owned()));
+            settings.common.push(("redis.url".to_owned(), redis.url()));
+        }
         let mut places = Vec::new();
         for index in 0..BROKERS {
             let messages = PgProxy::start(postgres.upstream());
@@ -87,7 +100,7 @@ impl Ground {
             let url = postgres.through(way.address()).url();
             let clock =
                 if settings.has_clocks { Clock::new(dir, index) } else { Err("no clock was wanted".to_owned()) };
-            let broker = Broker::new(index, dir, &url, settings, clock.as_ref().ok(), recorder.clone())?;
+            let broker = Broker::new(index, dir, &url, &settings, clock.as_ref().ok(), recorder.clone())?;
             let door = |zone| TcpProxy::start_seeded(broker.address(), seed ^ (0x10 + zone * 8 + index) as u64);
             let doors = (0..ZONES).map(door).collect();
             let broker = Arc::new(Mutex::new(broker));
@@ -96,7 +109,8 @@ impl Ground {
         for place in &places {
             place.broker.lock().await.start().await?;
         }
-        Ok(Ground { places, postgres, keys, dir: dir.to_owned() })
+        let redis = redis.map(Mutex::new);
+        Ok(Ground { places, postgres, redis, keys, dir: dir.to_owned() })
     }
 
     /// Where clients of a zone reach a broker.

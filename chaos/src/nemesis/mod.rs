@@ -1,4 +1,4 @@
-//! Faults: which, when, on what. Four lanes inject them at the same time, each with randomness of its own, so that a seed gives
+//! Faults: which, when, on what. Five lanes inject them at the same time, each with randomness of its own, so that a seed gives
 //! the same faults in the same order; how they meet the workload is up to the machine.
 //!
 //! A run enables a random part of the faults (a swarm), because faults that are always there hide those that need quiet.
@@ -7,6 +7,7 @@ mod clients;
 mod network;
 mod postgres;
 mod process;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,9 @@ pub enum Kind {
     SuppressedHints,
     Seek,
     Purge,
+    RedisKill,
+    RedisFreeze,
+    RedisForget,
 }
 
 /// All of them, with the names that histories and tables use, and the lane that injects them.
@@ -91,9 +95,14 @@ pub const KINDS: &[(Kind, &str, usize)] = &[
     (Kind::SuppressedHints, "hints suppressed", 3),
     (Kind::Seek, "group moved back", 3),
     (Kind::Purge, "stream purged", 3),
+    (Kind::RedisKill, "redis down", REDIS),
+    (Kind::RedisFreeze, "redis paused", REDIS),
+    (Kind::RedisForget, "redis emptied", REDIS),
 ];
 
-const LANES: usize = 4;
+const LANES: usize = 5;
+/// The lane of Redis, which half of the runs have.
+const REDIS: usize = 4;
 
 /// Which faults a run injects, and how densely.
 #[derive(Debug, Clone)]
@@ -109,12 +118,20 @@ impl Plan {
     /// A random part of what is wanted: about two thirds, and at least one of each lane that has any.
     pub fn swarm(rng: &mut StdRng, wanted: &[Kind], gap_ms: (u64, u64), lease: Duration) -> Plan {
         let mut enabled = Vec::new();
-        for lane in 0..LANES {
+        // Drawn beside: what a seed gave before there was a Redis it gives still.
+        let has_redis = rng.clone().random_bool(0.5);
+        for lane in 0..REDIS {
             let of_lane: Vec<Kind> = in_lane(lane).filter(|kind| wanted.contains(kind)).collect();
             let Some(sure) = of_lane.get(rng.random_range(0..of_lane.len().max(1))).copied() else { continue };
             enabled.extend(of_lane.into_iter().filter(|kind| *kind == sure || rng.random_bool(0.6)));
         }
+        enabled.extend(in_lane(REDIS).filter(|kind| has_redis && wanted.contains(kind)));
         Plan { enabled, gap_ms, lease }
+    }
+
+    /// Whether brokers share their rates.
+    pub fn has_redis(&self) -> bool {
+        in_lane(REDIS).any(|kind| self.has(kind))
     }
 
     pub fn has(&self, kind: Kind) -> bool {
@@ -239,6 +256,7 @@ async fn one(world: &Arc<World>, plan: &Plan, kind: Kind, rng: &mut StdRng) -> R
         Kind::MemberStorm | Kind::DuplicateMember | Kind::SuppressedHints | Kind::Seek | Kind::Purge => {
             Ok(clients::inject(world, kind, rng).await)
         }
+        Kind::RedisKill | Kind::RedisFreeze | Kind::RedisForget => Ok(redis::inject(world, kind, rng).await),
         _ => Ok(Ok(network::inject(world, kind, rng).await.into())),
     }
 }
