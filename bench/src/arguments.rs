@@ -21,6 +21,10 @@ pub struct Arguments {
 pub enum Command {
     /// Retention turns a stream over while it is published to: throughput and table sizes by time
     Reclaim(LongArguments),
+    /// One organization asks for ten times its quota: what another notices, in turns with and without it
+    Neighbour(NeighbourArguments),
+    /// What authentication, authorization, limits and the checks of organizations take of a publish, as ratios of one run
+    Safety(SafetyArguments),
     /// A transaction stays open in the same database: publish latency and table sizes by time
     HeldTransaction(HeldArguments),
 }
@@ -93,6 +97,36 @@ pub struct HeldArguments {
     pub rate: u32,
     #[command(flatten)]
     pub long: LongArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct NeighbourArguments {
+    /// Turns of the three phases, after one that warms up
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// Seconds of one phase
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// Events a second that an organization may publish
+    #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(500..=1_000_000))]
+    pub quota: u32,
+    /// Events of one call of the loud organization
+    #[arg(long, value_name = "EVENTS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub call_events: u32,
+    /// Directory for the figures
+    #[arg(long, value_name = "DIR", default_value = "bench/results")]
+    pub results: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SafetyArguments {
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Where the private Postgres lies.

@@ -23,6 +23,7 @@ mod output;
 mod pace;
 mod payloads;
 mod report;
+mod safety;
 mod steps;
 mod suite;
 
@@ -61,6 +62,8 @@ fn run(arguments: Arguments) -> Result<()> {
                 None => suite::run(&arguments.suite).await,
                 Some(Command::Reclaim(reclaim)) => long::reclaim::run(&reclaim).await,
                 Some(Command::HeldTransaction(held)) => long::held_transaction::run(&held).await,
+                Some(Command::Neighbour(neighbour)) => long::neighbour::run(&neighbour).await,
+                Some(Command::Safety(safety)) => safety::run(&safety).await,
             }
         };
         let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

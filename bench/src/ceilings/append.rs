@@ -9,6 +9,7 @@ use eventflow_broker::domain::publisher::Publishers;
 use eventflow_broker::store::append::{Row, Run, RunPiece, VerdictKind, append, prepare};
 use eventflow_broker::store::connect::Connection;
 use tokio::task::JoinSet;
+use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use crate::Result;
@@ -44,14 +45,16 @@ async fn all(ground: &Ground, stream: &str, size: usize, span: Duration) -> Resu
     Ok(rates)
 }
 
+/// A partition to append to.
 #[derive(Clone, Copy)]
-struct Target {
+pub struct Target {
     organization: OrganizationId,
     partition: PartitionId,
     log_epoch: i64,
 }
 
-async fn targets(ground: &Ground, stream: &str) -> Result<Vec<Target>> {
+/// The partitions of a stream.
+pub async fn targets(ground: &Ground, stream: &str) -> Result<Vec<Target>> {
     let sql = "select p.organization_id, p.partition_id, l.log_epoch
                from eventflow.stream_partition p join eventflow.stream s using (stream_id), eventflow.log_state l
                where s.name = $1 order by p.partition_index";
@@ -70,7 +73,9 @@ async fn targets(ground: &Ground, stream: &str) -> Result<Vec<Target>> {
 async fn together(ground: &Ground, targets: &[Target], size: usize, span: Duration) -> Result<f64> {
     let mut tasks = JoinSet::new();
     for target in targets {
-        tasks.spawn(repeat(ground.connect_as_broker().await?, *target, blocks(size), span));
+        let connection = ground.connect_as_broker().await?;
+        let statement = prepare(&connection).await?;
+        tasks.spawn(repeat(Appender::new(connection, statement, *target, ROW_EVENTS, size), span));
     }
     let mut rate = 0.0;
     while let Some(ended) = tasks.join_next().await {
@@ -84,49 +89,79 @@ struct Block {
     crc: u32,
 }
 
-fn blocks(size: usize) -> Vec<Block> {
+fn blocks(events: usize, size: usize) -> Vec<Block> {
     let mut pool = Pool::new(Kind::Json, size);
     let block = |_| {
-        let events: Vec<Event> = (0..ROW_EVENTS).map(|_| Event { payload: pool.next(), ..Event::default() }).collect();
-        let mut encoder = Encoder::with_capacity(ROW_EVENTS, ROW_EVENTS * size);
+        let events: Vec<Event> = (0..events).map(|_| Event { payload: pool.next(), ..Event::default() }).collect();
+        let mut encoder = Encoder::with_capacity(events.len(), events.len() * size);
         events.iter().for_each(|event| encoder.push(event.fields()));
         Block { events, crc: encoder.finish().crc() }
     };
     (0..ROWS).map(block).collect()
 }
 
-async fn repeat(connection: Connection, target: Target, blocks: Vec<Block>, span: Duration) -> Result<f64> {
-    let statement = prepare(&connection).await?;
-    let (producer, publishers) = (Uuid::new_v4(), Publishers::default());
-    let mut appended = 0i64;
-    let start = Instant::now();
-    for block in blocks.iter().cycle() {
-        if start.elapsed() >= span {
-            break;
+/// Appends one row after the other to a partition, over one connection.
+pub struct Appender {
+    connection: Connection,
+    statement: Statement,
+    target: Target,
+    blocks: Vec<Block>,
+    calls: usize,
+    appended: i64,
+    producer: Uuid,
+    publishers: Publishers,
+}
+
+impl Appender {
+    pub fn new(connection: Connection, statement: Statement, target: Target, events: usize, size: usize) -> Self {
+        let (producer, publishers) = (Uuid::new_v4(), Publishers::default());
+        Self {
+            connection,
+            statement,
+            target,
+            blocks: blocks(events, size),
+            calls: 0,
+            appended: 0,
+            producer,
+            publishers,
         }
-        let event_count = ROW_EVENTS as i32;
+    }
+
+    pub async fn call(&mut self) -> Result<()> {
+        let block = &self.blocks[self.calls % self.blocks.len()];
+        let (partition, producer, first_sequence) = (self.target.partition, self.producer, self.appended);
+        let event_count = block.events.len() as i32;
         let run = Run {
-            organization: target.organization,
-            partition: target.partition,
+            organization: self.target.organization,
+            partition,
             producer,
             epoch: 0,
-            first_sequence: appended,
+            first_sequence,
             event_count,
             routing_version: 0,
         };
         let row = Row {
-            partition: target.partition,
+            partition,
             size_bytes: block.events.iter().map(Event::size).sum(),
             crc: block.crc,
             events: block.events.iter().collect(),
-            publishers: &publishers,
-            pieces: vec![RunPiece { producer, epoch: 0, first_sequence: appended, event_count }],
+            publishers: &self.publishers,
+            pieces: vec![RunPiece { producer, epoch: 0, first_sequence, event_count }],
         };
-        let verdicts = append(&connection, &statement, target.log_epoch, true, &[run], &[row]).await?;
+        let verdicts = append(&self.connection, &self.statement, self.target.log_epoch, true, &[run], &[row]).await?;
         if !matches!(verdicts.as_slice(), [verdict] if matches!(verdict.kind, VerdictKind::Appended { .. })) {
             return Err(format!("a bare append was refused: {verdicts:?}").into());
         }
-        appended += i64::from(event_count);
+        self.calls += 1;
+        self.appended += i64::from(event_count);
+        Ok(())
     }
-    Ok(appended as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn repeat(mut appender: Appender, span: Duration) -> Result<f64> {
+    let start = Instant::now();
+    while start.elapsed() < span {
+        appender.call().await?;
+    }
+    Ok(appender.appended as f64 / start.elapsed().as_secs_f64())
 }

@@ -11,14 +11,14 @@ use std::time::Duration;
 use eventflow::{Client, ClientOptions, GroupSpec, Position, StreamSpec};
 use eventflow_broker::domain::access::Grants;
 use eventflow_broker::identity::{ApiKey, Environment, install_key};
-use eventflow_broker::store::{DatabaseUrl, connect, migrate};
+use eventflow_broker::store::{DatabaseUrl, Store, connect, migrate};
 use tempfile::TempDir;
 
 use broker::Broker;
 pub use broker::How;
 use postgres::Postgres;
 pub use postgres::SETTINGS;
-pub use usage::{Spent, Usage};
+pub use usage::{Spent, Usage, of_this_process};
 
 use crate::Result;
 use crate::arguments::Place;
@@ -52,7 +52,7 @@ impl Ground {
         let database_url = postgres.url();
         let url = DatabaseUrl::parse(&database_url)?;
         migrate::migrate(&url).await?;
-        let api_key = make_key(&url).await?;
+        let api_key = make_key(&url, ORGANIZATION).await?;
         let sql = postgres::connect(&database_url).await?;
         let broker = Broker::start(dir.path(), &database_url, broker_settings).await?;
         let ground = Self { broker, api_key, database_url, sql, postgres, _dir: dir };
@@ -62,8 +62,27 @@ impl Ground {
 
     /// A client with a connection of its own.
     pub fn client(&self) -> Result<Client> {
+        self.client_with(&self.api_key)
+    }
+
+    /// A client of another organization, and its key.
+    pub async fn another_organization(&self, name: &str) -> Result<(Client, String)> {
+        let key = make_key(&DatabaseUrl::parse(&self.database_url)?, name).await?;
+        Ok((self.client_with(&key)?, key))
+    }
+
+    fn client_with(&self, key: &str) -> Result<Client> {
         let options = ClientOptions::new(&format!("eventflow://{}?tls=off", self.broker.address()))?;
-        Ok(Client::lazy(options.api_key(&self.api_key).application("eventflow-bench")))
+        Ok(Client::lazy(options.api_key(key).application("eventflow-bench")))
+    }
+
+    /// For clients of the raw API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.broker.address())
+    }
+
+    pub fn api_key(&self) -> &str {
+        &self.api_key
     }
 
     /// A stream with this spec besides the defaults (8 partitions).
@@ -95,6 +114,11 @@ impl Ground {
     /// A connection that acts as a broker's.
     pub async fn connect_as_broker(&self) -> Result<connect::Connection> {
         Ok(connect::connect(&DatabaseUrl::parse(&self.database_url)?, "bench").await?)
+    }
+
+    /// A pool of a broker's connections.
+    pub fn store(&self) -> Result<Store> {
+        Ok(Store::new(DatabaseUrl::parse(&self.database_url)?, 2, PATIENCE)?)
     }
 
     pub fn sql(&self) -> &tokio_postgres::Client {
@@ -141,9 +165,9 @@ impl Ground {
     }
 }
 
-async fn make_key(url: &DatabaseUrl) -> Result<String> {
+async fn make_key(url: &DatabaseUrl, organization: &str) -> Result<String> {
     let key = ApiKey::generate(Environment::Test);
     let connection = connect::connect(url, "bench").await?;
-    install_key(connection.client(), ORGANIZATION, &key, "bench", &Grants::everything()).await?;
+    install_key(connection.client(), organization, &key, "bench", &Grants::everything()).await?;
     Ok(key.reveal())
 }

@@ -57,6 +57,12 @@ impl Usage {
     }
 }
 
+/// Processor seconds of this process so far.
+pub fn of_this_process() -> Result<f64> {
+    let times = Times::of(std::process::id()).ok_or("the processor time of this process is not in /proc")?;
+    Ok(times.own)
+}
+
 /// A process and its children, those that have ended included.
 fn with_children(parent: u32) -> f64 {
     let children: f64 = fs::read_dir("/proc")

@@ -24,6 +24,15 @@ const CONNECTING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Away(String);
 
+impl From<fred::error::Error> for Away {
+    /// The library shows a failure of the operating system as a structure; the sentence in it is enough.
+    fn from(error: fred::error::Error) -> Self {
+        let details = error.details();
+        let sentence = details.split_once("message: \"").and_then(|(_, rest)| rest.split('"').next());
+        Self(sentence.unwrap_or(details).to_owned())
+    }
+}
+
 impl fmt::Display for Away {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -102,7 +111,7 @@ impl Redis {
             }
         };
         let answer = match timeout(PATIENCE, asked).await {
-            Ok(answer) => answer.map_err(|error| Away(error.to_string())),
+            Ok(answer) => answer.map_err(Away::from),
             Err(_) => Err(Away(format!("no answer within {} ms", PATIENCE.as_millis()))),
         };
         if answer.is_err() {
@@ -129,17 +138,17 @@ impl Redis {
             connection.max_command_attempts = 1;
             connection.tcp.nodelay = Some(true);
         });
-        let client = builder.build().map_err(|error| Away(error.to_string()))?;
+        let client = builder.build().map_err(Away::from)?;
         let mut open = Open { driver: client.connect(), client };
         tokio::select! {
             ended = &mut open.driver => match ended {
-                Ok(Err(error)) => Err(Away(error.to_string())),
+                Ok(Err(error)) => Err(error.into()),
                 _ => Err(Away("the connection ended at once".to_owned())),
             },
             // Sent when the connection stands.
             answer = timeout(CONNECTING, open.client.ping::<String>(None)) => match answer {
                 Ok(Ok(_)) => Ok(open),
-                Ok(Err(error)) => Err(Away(error.to_string())),
+                Ok(Err(error)) => Err(error.into()),
                 Err(_) => Err(Away(format!("no connection within {} s", CONNECTING.as_secs()))),
             },
         }
