@@ -216,3 +216,40 @@ async fn members_on_two_brokers_share_a_group_and_see_what_either_publishes() {
     assert!(outcome.cut_short.is_empty(), "{outcome}");
     here.until_held(4).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_many_partitions_skips_none_wherever_its_group_starts() {
+    const PARTITIONS: u32 = 8;
+    let ground = Ground::new().await;
+    let app = ground.broker(&[]).await;
+    let mut clients = Clients::new(&app, &ground.key("acme").await).await;
+    clients.create_stream("orders", PARTITIONS).await;
+    for partition in 0..PARTITIONS {
+        // Each ends elsewhere.
+        let texts = vec!["before"; 1 + partition as usize];
+        clients.publish("orders", partition, &texts).await;
+    }
+    let starts = [("all", At::Earliest(true)), ("new", At::Latest(true))];
+    for (name, at) in starts {
+        let group = v1::ConsumerGroup { name: name.into(), stream: "orders".into(), ..Default::default() };
+        let start = Some(v1::Position { at: Some(at) });
+        let request = v1::CreateConsumerGroupRequest { group: Some(group), start, ..Default::default() };
+        clients.groups.create_consumer_group(request).await.expect("a group");
+    }
+    for partition in 0..PARTITIONS {
+        clients.publish("orders", partition, &["after", "after"]).await;
+    }
+    for (name, before) in [("all", true), ("new", false)] {
+        let mut member = Member::join(&clients, name, "one").await.expect("joined");
+        let expected: Vec<(u32, i64)> = (0..PARTITIONS)
+            .flat_map(|partition| {
+                let first = if before { 0 } else { i64::from(partition) + 1 };
+                (first..i64::from(partition) + 3).map(move |offset| (partition, offset))
+            })
+            .collect();
+        let mut seen: Vec<(u32, i64)> =
+            member.texts(expected.len()).await.into_iter().map(|(partition, offset, _)| (partition, offset)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, expected, "{name}");
+    }
+}

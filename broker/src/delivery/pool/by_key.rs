@@ -154,16 +154,17 @@ impl PoolTask {
 
     /// Nobody is left here: lets all partitions go. True: there was none.
     pub(super) fn let_all_go(&mut self) -> bool {
-        if !self.group.key_order || self.dispatched_ms == 0 {
+        if self.dispatched_ms == 0 {
             return true;
         }
-        self.dispatched_ms = 0;
+        // Who sits down meanwhile asks for partitions when that is done.
+        (self.dispatched_ms, self.dispatching) = (0, true);
         let lanes: Vec<u32> = self.lanes.keys().copied().collect();
         lanes.into_iter().for_each(|index| self.forget(index));
         let (store, holder) = (self.parts.store.clone(), self.holder);
         self.work.push(Box::pin(async move {
             until_done(|| async { dispatch::let_go(&store.conn().await?, &holder, None).await }).await;
-            Done::Nothing
+            Done::AllGone
         }));
         false
     }

@@ -143,12 +143,15 @@ impl PoolTask {
         if self.writing || !self.gathered.is_empty() || !self.work.is_empty() {
             return false;
         }
+        if self.group.key_order {
+            return self.let_all_go();
+        }
         let claims: Vec<Key> = self.lanes.values().flat_map(Lane::keys).collect();
         let retries: Vec<Key> = self.retries.drain().map(|(key, _)| key).collect();
         self.lanes.values_mut().for_each(|lane| lane.claims.clear());
         self.ready.clear();
         if claims.is_empty() && retries.is_empty() {
-            return self.let_all_go();
+            return true;
         }
         self.give_back(claims, retries);
         false

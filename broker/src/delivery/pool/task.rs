@@ -83,6 +83,7 @@ pub(super) enum Done {
     LetGone {
         partition: u32,
     },
+    AllGone,
     /// Given back, or not: then the sweep or nobody takes it.
     Nothing,
 }
@@ -343,6 +344,7 @@ impl PoolTask {
             Done::Dispatched { answer } => self.dispatched(answer),
             Done::Loaded { partition, epoch, rows } => self.loaded(partition, epoch, rows),
             Done::LetGone { partition } => self.let_gone(partition),
+            Done::AllGone => self.dispatching = false,
             Done::Nothing => {}
         }
     }

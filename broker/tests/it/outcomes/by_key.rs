@@ -413,3 +413,45 @@ async fn only_a_shared_group_keeps_the_order_of_keys() {
     assert_eq!(refused.get_details_bad_request().expect("a field").field_violations[0].field, "group.key_order");
     assert!(clients.create_group_with(by_key(5)).await.key_order);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_events_of_a_slow_key_stop_its_partition_and_that_is_said() {
+    const WAITING_MAX: usize = 10_000;
+    let (_ground, _app, mut clients) = stage(1, by_key(5)).await;
+    let hot = (0..WAITING_MAX + 50).map(|number| format!("hot-{number}"));
+    publish(&mut clients, 0, &hot.chain(["other-0".to_owned()]).collect::<Vec<_>>()).await;
+    let mut member = Member::join(&clients, "workers", "one").await.expect("joined");
+    let first = member.some_events(1).await;
+    assert_eq!(names(&first), ["hot-0"]);
+    let ask =
+        |offset: usize| v1::ExplainEventRequest { name: "workers".into(), partition: 0, offset: Some(offset as i64) };
+    let told = within("the backlog", async {
+        loop {
+            // poll
+            let told = clients.groups.explain_event(ask(WAITING_MAX + 50)).await.expect("an explanation").into_inner();
+            if told.status() == v1::DeliveryStatus::KeyBacklog {
+                return told;
+            }
+        }
+    })
+    .await;
+    assert_eq!(told.behind_offset, Some(0), "{told:?}");
+    let hot = within("all that waits in the statistics", async {
+        loop {
+            // poll
+            let hot = clients.lag("workers").await.hot_keys.pop();
+            if let Some(hot) = hot.filter(|hot| hot.waiting_events == WAITING_MAX as i64) {
+                return hot;
+            }
+        }
+    })
+    .await;
+    assert_eq!((hot.key.as_str(), hot.behind_offset), ("hot", 0));
+    // Whoever had it goes, and the next member gets it although so much waits for it.
+    member.leave().await;
+    let mut next = Member::join(&clients, "workers", "two").await.expect("joined");
+    let again = next.some_events(1).await;
+    assert_eq!((names(&again), again[0].attempt), (vec!["hot-0"], 1));
+    assert_eq!(next.settle_one(&again[0], ack()).await, None);
+    assert_eq!(names(&next.some_events(1).await), ["hot-1"]);
+}
