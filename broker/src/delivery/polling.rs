@@ -2,7 +2,8 @@
 //! is here only keeps the frames between two calls.
 //!
 //! **Invariants:** a frame leaves the broker with the answer that carries it, so that nobody is held to a deadline for what waits
-//! here; the last answer is kept until the next cursor says that it arrived; a session that nobody asks of ends.
+//! here; the last answer is kept until the next cursor says that it arrived; a session that nobody asks of ends; so does one whose
+//! credential is withdrawn, within the same seconds as a stream; a session counts as an open stream as long as it lives.
 
 use crate::delivery::control::Control;
 use crate::delivery::frame::{Frame, Started};
@@ -11,7 +12,8 @@ use crate::delivery::session::draining;
 use crate::delivery::{Deliveries, Subscription};
 use crate::domain::ids::{OrganizationId, StreamName};
 use crate::domain::{Error, Reason, Result};
-use crate::identity::{Consume, Granted};
+use crate::identity::{Consume, Granted, Standing, withdrawn};
+use crate::limits::OpenStream;
 use crate::runtime::Kind;
 use crate::runtime::clock::since_boot;
 use futures_util::{FutureExt, StreamExt};
@@ -21,6 +23,7 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A session lives for so many silence limits without being asked.
@@ -67,6 +70,10 @@ struct Place {
     stream: StreamName,
     batch: (u64, u64),
     used_ms: AtomicU64,
+    /// That of whoever began it.
+    standing: Standing,
+    /// Fires when it is forgotten.
+    gone: CancellationToken,
     state: Mutex<State>,
 }
 
@@ -79,14 +86,16 @@ struct State {
 }
 
 impl Deliveries {
-    /// Makes the caller a member, and polls for the first time.
+    /// Makes the caller a member, and polls for the first time. `held` is what a stream would hold as long as it is open.
     pub async fn begin_poll(
         &self,
         granted: &Granted<Consume>,
         subscription: Subscription,
+        held: (Standing, Option<OpenStream>),
         wait: Duration,
     ) -> Result<Arc<Polled>> {
-        let batch = subscription.batch;
+        let (batch, (standing, room)) = (subscription.batch, held);
+        let subscription = Subscription { withdrawn: standing.withdrawn().clone(), ..subscription };
         let group = self.catalogue.group(granted, &subscription.group).await?;
         let mut frames = self.subscribe(granted, subscription).await?;
         let started = match frames.next().await {
@@ -102,10 +111,12 @@ impl Deliveries {
             stream: group.stream.clone(),
             batch,
             used_ms: AtomicU64::new(now_ms()),
+            standing,
+            gone: CancellationToken::new(),
             state: Mutex::new(State { frames, taken: Vec::new(), answered: 0, last }),
         });
         self.polls.lock().insert(cursor.session, place.clone());
-        self.tasks.spawn(Kind::Session, watch(self.clone(), place));
+        self.tasks.spawn(Kind::Session, watch(self.clone(), place, room));
         self.poll(granted, cursor, wait).await
     }
 
@@ -131,7 +142,8 @@ impl Deliveries {
         }
         let collected = place.collect(&mut state, deadline).await;
         place.used();
-        collected.inspect_err(|_| self.polls.forget(cursor.session))?;
+        let collected = collected.inspect_err(|_| self.polls.forget(cursor.session));
+        collected.map_err(|error| if place.standing.withdrawn().is_cancelled() { withdrawn() } else { error })?;
         let frames = std::mem::take(&mut state.taken);
         let next = Cursor { answer: answered + 1, ..cursor };
         let (started, idle) = (place.started.clone(), self.poll_idle());
@@ -156,7 +168,9 @@ impl Deliveries {
 impl Polls {
     /// Dropped, its frames tell the session that the member has gone.
     fn forget(&self, session: Uuid) {
-        self.lock().remove(&session);
+        if let Some(place) = self.lock().remove(&session) {
+            place.gone.cancel();
+        }
     }
 
     fn knows(&self, session: Uuid) -> bool {
@@ -209,13 +223,28 @@ impl Place {
     }
 }
 
-/// Ends a session of which nobody asks anything.
-async fn watch(parts: Deliveries, place: Arc<Place>) -> Result<()> {
+/// Ends a session of which nobody asks anything, or whose credential is withdrawn. `room` is given back when the session has ended,
+/// also when nobody has asked yet how.
+async fn watch(parts: Deliveries, place: Arc<Place>, mut room: Option<OpenStream>) -> Result<()> {
     let (session, idle) = (place.started.session, parts.poll_idle());
+    let control = parts.registry.local(session);
+    let ended = async {
+        if let Some(control) = control {
+            control.closed().await;
+        }
+    };
+    tokio::pin!(ended);
     loop {
         let unused = Duration::from_millis(now_ms().saturating_sub(place.used_ms.load(Ordering::Relaxed)));
         tokio::select! {
             () = sleep(idle.saturating_sub(unused).max(Duration::from_millis(10))) => {}
+            () = place.gone.cancelled() => return Ok(()),
+            () = place.standing.withdrawn().cancelled() => {
+                // The session hears of it by itself, and leaves.
+                parts.polls.forget(session);
+                return Ok(());
+            }
+            () = &mut ended, if room.is_some() => room = None,
             () = parts.draining.cancelled() => {
                 // The session says so in its time; what it held is not counted then.
                 let mut state = place.state.lock().await;
@@ -229,9 +258,6 @@ async fn watch(parts: Deliveries, place: Arc<Place>) -> Result<()> {
                 parts.polls.forget(session);
                 return Ok(());
             }
-        }
-        if !parts.polls.knows(session) {
-            return Ok(());
         }
         // One that is being polled is in use.
         let Ok(_polled) = place.state.try_lock() else {

@@ -11,7 +11,8 @@ use crate::grpc::convert::delivery::{commit_response, commits, subscribe_respons
 use crate::grpc::convert::outcome::{outcome_response, outcomes};
 use crate::grpc::convert::poll::{self, acknowledge_response, cursor, poll_response, session_id, wait};
 use crate::grpc::layers::{Peer, caller};
-use crate::identity::{Consume, Granted, Standing, authorize};
+use crate::identity::{Authenticator, Consume, Granted, Standing, authorize};
+use crate::limits::{Limits, Who};
 use crate::runtime::clock;
 use eventflow_proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, CommitRequest, CommitResponse, PollRequest, PollResponse,
@@ -33,11 +34,13 @@ const ATTACH_WAIT: Duration = Duration::from_secs(10);
 /// Subscriptions and commits, over the deliveries.
 pub struct ConsumeService {
     deliveries: Deliveries,
+    authenticator: Authenticator,
+    limits: Limits,
 }
 
 impl ConsumeService {
-    pub fn new(deliveries: Deliveries) -> Self {
-        Self { deliveries }
+    pub fn new(deliveries: Deliveries, authenticator: Authenticator, limits: Limits) -> Self {
+        Self { deliveries, authenticator, limits }
     }
 }
 
@@ -79,7 +82,8 @@ impl ConsumerService for ConsumeService {
     }
 
     async fn poll(&self, call: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
-        let granted = authorize(&caller(&call)?, Consume)?;
+        let caller = caller(&call)?;
+        let granted = authorize(&caller, Consume)?;
         let (cursor, wait, payloads) = (cursor(call.get_ref())?, wait(call.get_ref())?, call.get_ref().payload_view());
         let polled = match cursor {
             Some(cursor) => self.deliveries.poll(&granted, cursor, wait).await?,
@@ -87,7 +91,10 @@ impl ConsumerService for ConsumeService {
                 let peer = call.extensions().get::<Peer>();
                 let address = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
                 let subscription = poll::subscription(call.into_inner(), address)?;
-                self.deliveries.begin_poll(&granted, subscription, wait).await?
+                let who = Who { organization: caller.organization(), credential: caller.publisher() };
+                // What the door gives to a stream.
+                let held = (self.authenticator.standing(&caller), self.limits.open(&who)?);
+                self.deliveries.begin_poll(&granted, subscription, held, wait).await?
             }
         };
         Ok(Response::new(poll_response(&polled, payloads)))

@@ -367,7 +367,7 @@ impl Ground {
         };
         let routes = routes(
             publish::PublishService::new(publisher, self.tasks.clone()),
-            consume::ConsumeService::new(deliveries),
+            consume::ConsumeService::new(deliveries, authenticator.clone(), self.limits.clone()),
             log::LogReads::new(reads),
             Administration {
                 streams: streams::Streams::new(self.catalogue.clone()),

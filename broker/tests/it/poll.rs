@@ -1,13 +1,17 @@
 //! Poll and Acknowledge: sessions without a stream.
 
 use crate::support::member::{Member, ack, nack};
-use crate::support::{Clients, Ground, reason, text};
+use crate::support::{Clients, Ground, reason, text, turn};
+use eventflow_broker::identity::ApiKey;
 use eventflow_broker::runtime::app::App;
 use eventflow_proto::v1::event_outcome::Outcome;
 use eventflow_proto::v1::{self, DeliveryMode, PayloadView};
 use eventflow_testkit::within;
-use std::time::Duration;
-use tonic::Status;
+use std::time::{Duration, Instant};
+use tonic::{Code, Status};
+
+/// What is promised of a revocation.
+const BOUND: Duration = Duration::from_secs(5);
 
 async fn stage(mode: DeliveryMode, settings: &[(&str, &str)]) -> (Ground, App, Clients) {
     let ground = Ground::new().await;
@@ -215,6 +219,103 @@ async fn a_session_of_which_nobody_asks_anything_ends_and_its_events_go_to_other
     let late = settle(&mut clients, &one.session_id, vec![outcome(&one.events[0], ack())]).await.expect_err("gone");
     assert_eq!(reason(&late), "SESSION_NOT_FOUND");
     assert_eq!(next.settle_one(&event, ack()).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_ends_its_polled_session_and_gives_its_partitions_back() {
+    let _turn = turn().await;
+    // Only the revocation ends it in time: nobody polls, and a session may be idle for minutes.
+    let patient = [("delivery.silence_limit_ms", "120000"), ("delivery.heartbeat_ms", "5000")];
+    for mode in [DeliveryMode::Ordered, DeliveryMode::Shared] {
+        let (ground, app, mut clients) = stage(mode, &patient).await;
+        let doomed = ground.key("acme").await;
+        let mut polling = Clients::new(&app, &doomed).await;
+        clients.publish("orders", 0, &["a"]).await;
+        let one = some(&mut polling, first(10)).await;
+        let mut next = Member::join(&clients, "workers", "two").await.expect("joined");
+        let id = ApiKey::parse(&doomed).expect("a key").id();
+        let revoke = format!("update eventflow.api_key set revoked_at = clock_timestamp() where key_id = '{id}'");
+        let revoked = Instant::now();
+        ground.database.connect().await.batch_execute(&revoke).await.expect("revoked");
+        // Another member gets what the session held.
+        let event = next.some_events(1).await.remove(0);
+        // bound: 5 s
+        assert!(revoked.elapsed() < BOUND, "{:?}", revoked.elapsed());
+        assert_eq!(event.text, "a");
+        let refused = async {
+            // poll: the key itself is refused within the same time.
+            loop {
+                match poll(&mut polling, at_once(behind(&one))).await {
+                    Err(status) if status.code() == Code::Unauthenticated => return,
+                    Err(status) => assert_eq!(reason(&status), "SESSION_NOT_FOUND"),
+                    Ok(answer) => panic!("a withdrawn session answered {answer:?}"),
+                }
+            }
+        };
+        within("a refusal", refused).await;
+        // bound: 5 s, and the call's own time
+        assert!(revoked.elapsed() < BOUND + Duration::from_secs(1), "{:?}", revoked.elapsed());
+        let gone = poll(&mut clients, behind(&one)).await.expect_err("another key of the organization");
+        assert_eq!(reason(&gone), "SESSION_NOT_FOUND");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_waits_is_told_when_its_key_is_revoked() {
+    let _turn = turn().await;
+    let (ground, app, mut clients) = stage(DeliveryMode::Ordered, &[]).await;
+    let doomed = ground.key("acme").await;
+    let mut polling = Clients::new(&app, &doomed).await;
+    let one = poll(&mut polling, at_once(first(10))).await.expect("an answer");
+    let id = ApiKey::parse(&doomed).expect("a key").id().to_string();
+    let long = v1::PollRequest { wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }), ..behind(&one) };
+    let waiting = poll(&mut polling, long);
+    let request = v1::RevokeApiKeyRequest { id, ..Default::default() };
+    let (answer, revoked) = tokio::join!(waiting, clients.keys.revoke_api_key(request));
+    revoked.expect("revoked");
+    assert_eq!(answer.expect_err("withdrawn").code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polled_session_counts_as_an_open_stream_as_long_as_it_lives() {
+    let quota = [("limits.organization_open_streams", "2")];
+    let (_ground, _app, mut clients) = stage(DeliveryMode::Shared, &quota).await;
+    let named = |name: &str| at_once(v1::PollRequest { member_name: name.into(), ..first(10) });
+    let one = poll(&mut clients, named("one")).await.expect("the first");
+    let two = poll(&mut clients, named("two")).await.expect("the second");
+    let status = poll(&mut clients, named("three")).await.expect_err("the third");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
+    let read = v1::ReadRequest { stream: "orders".into(), follow: true, ..Default::default() };
+    let status = clients.log.read(read).await.expect_err("a stream as well");
+    assert_eq!(reason(&status), "QUOTA_EXCEEDED");
+    poll(&mut clients, at_once(behind(&one))).await.expect("those that are open go on");
+    leave(&mut clients, &two.session_id).await;
+    let room = async {
+        // poll: whoever watches the session hears of its end a moment later.
+        loop {
+            match poll(&mut clients, named("three")).await {
+                Ok(answer) => return answer,
+                Err(status) => assert_eq!(reason(&status), "QUOTA_EXCEEDED"),
+            }
+        }
+    };
+    let three = within("room again", room).await;
+    // A poll that failed to join holds nothing.
+    leave(&mut clients, &three.session_id).await;
+    let absent = v1::PollRequest { group: "absent".into(), ..named("four") };
+    for _ in 0..5 {
+        let failed = async {
+            // poll: as above
+            loop {
+                let status = poll(&mut clients, absent.clone()).await.expect_err("no such group");
+                if reason(&status) == "CONSUMER_GROUP_NOT_FOUND" {
+                    return;
+                }
+                assert_eq!(reason(&status), "QUOTA_EXCEEDED");
+            }
+        };
+        within("an answer", failed).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
