@@ -8,6 +8,7 @@
 //! - [`tail`]: the newest events in memory, and who waits for them.
 //! - [`groups`]: membership, leases, assignment, fencing.
 //! - [`delivery`]: one session a subscriber; reading the log; committing progress.
+//! - [`mail`]: letters to people, on their way to a mail server.
 //! - [`jobs`]: what happens without being asked: sweeping, retention, pruning.
 //! - [`limits`]: quotas and rates of organizations and credentials.
 //! - [`redis`]: what brokers may share beside Postgres, when they have one.
@@ -27,6 +28,7 @@ pub mod http;
 pub mod identity;
 pub mod jobs;
 pub mod limits;
+pub mod mail;
 pub mod publish;
 pub mod redis;
 pub mod runtime;

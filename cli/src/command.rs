@@ -69,8 +69,8 @@ pub enum Command {
     Logout(client::account::Logout),
     /// Whose credential commands have
     Whoami(client::account::Plain),
-    /// Change your password
-    Password(client::account::Plain),
+    /// Change your password, or set another one when you have forgotten it: forgot, reset
+    Password(client::account::Password),
     /// Accept an invitation: set your password
     Accept(client::account::Plain),
     /// Print a completion script for a shell

@@ -173,6 +173,28 @@ impl Auth {
         self.client.once(call).await.map(drop)
     }
 
+    /// Has a token for another password mailed to the account, if there is one. The answer does not tell. Not tried again after
+    /// a lost answer: ask again when no mail comes.
+    ///
+    /// # Errors
+    /// `MAIL_NOT_CONFIGURED`, `TOO_MANY_ATTEMPTS`.
+    pub async fn request_password_reset(&self, organization: &str, email: &str) -> Result<()> {
+        let request =
+            v1::RequestPasswordResetRequest { organization: organization.to_owned(), email: email.to_owned() };
+        let call = |broker: Transport| async move { broker.auth().request_password_reset(request).await };
+        self.client.once(call).await.map(drop)
+    }
+
+    /// Sets another password with a token that was mailed, and ends all sessions of the user.
+    ///
+    /// # Errors
+    /// `INVITATION_INVALID`, `INVALID_ARGUMENT`.
+    pub async fn reset_password(&self, token: &str, password: &str) -> Result<()> {
+        let request = v1::ResetPasswordRequest { token: token.to_owned(), new_password: password.to_owned() };
+        let call = |broker: Transport| async move { broker.auth().reset_password(request).await };
+        self.client.once(call).await.map(drop)
+    }
+
     /// Sets another password for the calling user, and ends all their other sessions.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ pub struct Invited {
     pub token: String,
     /// When the token ends (database time).
     pub expire_time: SystemTime,
+    /// A mail to the user holds the token as well.
+    pub mailed: bool,
 }
 
 impl std::fmt::Debug for Invited {
@@ -174,7 +176,12 @@ impl Users {
 fn invited(user: Option<v1::User>, invitation: Option<v1::Invitation>) -> Result<Invited> {
     let invitation = required(invitation, "invitation")?;
     let expire_time = time_from_wire(&required(invitation.expire_time, "invitation.expire_time")?);
-    Ok(Invited { user: required(user, "user")?.try_into()?, token: invitation.token, expire_time })
+    Ok(Invited {
+        user: required(user, "user")?.try_into()?,
+        token: invitation.token,
+        expire_time,
+        mailed: invitation.mailed,
+    })
 }
 
 impl Role {

@@ -8,6 +8,7 @@
 //! - [`TcpProxy`]: any TCP or unix-socket upstream behind delays, throttles, stalls, cuts and refusals.
 //! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
 //! - `WithKey`, with the same feature: the key of a client of the raw API.
+//! - [`MailServer`]: keeps the letters that it is given, with TLS or without, or does not take them.
 //! - [`Process`]: a program under test, its output awaited line by line, its signals sent.
 //!
 //! All of it waits on signals, never on sleeps, and panics with a sentence when the ground it stands on fails:
@@ -20,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod database;
+mod mail_server;
 #[cfg(feature = "broker")]
 mod migrated;
 mod own_cluster;
@@ -38,6 +40,7 @@ mod with_key;
 mod within;
 
 pub use database::Database;
+pub use mail_server::{MailServer, MailTls, Manner, TakenMail};
 pub use own_cluster::OwnCluster;
 pub use pg_proxy::{Action, Counts, Match, PgProxy, Rule, Step};
 pub use ports::{free_port, free_ports, listener};

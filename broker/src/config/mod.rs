@@ -15,6 +15,7 @@ mod http;
 mod jobs;
 mod limits;
 mod log;
+mod mail;
 mod publish;
 mod reader;
 mod redis;
@@ -33,6 +34,7 @@ pub use self::{
     jobs::Jobs,
     limits::Limits,
     log::{Log, LogFormat},
+    mail::{Mail, MailServer, Smtp, SmtpSecurity},
     publish::Publish,
     redis::Redis,
     server::{Reflection, Server, TlsFiles},
@@ -61,6 +63,7 @@ pub struct Config {
     pub jobs: Jobs,
     pub limits: Limits,
     pub accounts: Accounts,
+    pub mail: Mail,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -99,6 +102,7 @@ impl Config {
             jobs: Jobs::read(&mut reader),
             limits: Limits::read(&mut reader),
             accounts: Accounts::read(&mut reader),
+            mail: Mail::read(&mut reader),
             shutdown: Shutdown::read(&mut reader),
             log: Log::read(&mut reader),
         };

@@ -73,6 +73,22 @@ fn the_database_url_never_shows() {
 }
 
 #[test]
+fn mail_needs_a_sender_and_its_password_never_shows() {
+    let load = |url: &str, from: &str| Config::from_overrides(&[URL, ("mail.url", url), ("mail.from", from)]);
+    for wrong in ["smtps://root:hunter2@", "https://root:hunter2@mail", "smtp://root:hunter2@mail?tls=off"] {
+        let error = load(wrong, "a@b").expect_err("no mail server").to_string();
+        assert!(error.contains("`mail.url` = (hidden)") && !error.contains("hunter2"), "{error}");
+    }
+    let config = load("smtps://root:hunter2@mail", "EventFlow <no-reply@example.com>").expect("valid");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for from in ["", "EventFlow", "a@b\r\nBcc: c@d"] {
+        let error = load("smtps://mail", from).expect_err("nobody's mail").to_string();
+        assert!(error.contains("`mail.from`"), "{error}");
+    }
+    assert!(load("log:", "").is_ok() && load("", "").is_ok());
+}
+
+#[test]
 fn tls_needs_a_certificate_and_its_key() {
     let mistakes = |overrides: &[(&str, &str)]| {
         let mut all = vec![("database.url", "postgres://a/b")];

@@ -69,8 +69,9 @@ reasons! {
     TooManyApiKeys = "TOO_MANY_API_KEYS", ResourceExhausted, "The organization has as many API keys as allowed.";
     LoginFailed = "LOGIN_FAILED", Unauthenticated, "Organization, address or password is wrong, or the account cannot be used.";
     SessionEnded = "SESSION_ENDED", Unauthenticated, "The session has ended: by a logout, by its age, or because a refresh token came twice.";
-    InvitationInvalid = "INVITATION_INVALID", InvalidArgument, "The invitation is unknown, used up or too old.";
-    TooManyAttempts = "TOO_MANY_ATTEMPTS", ResourceExhausted, "Too many sign-ins have failed lately, of this account or from this address.";
+    InvitationInvalid = "INVITATION_INVALID", InvalidArgument, "The invitation or reset is unknown, used up or too old.";
+    MailNotConfigured = "MAIL_NOT_CONFIGURED", FailedPrecondition, "This broker sends no mail.";
+    TooManyAttempts = "TOO_MANY_ATTEMPTS", ResourceExhausted, "Too many attempts lately, at this account or from this address.";
     UserNotFound = "USER_NOT_FOUND", NotFound, "No such user in this organization.";
     UserExists = "USER_EXISTS", AlreadyExists, "The organization has a user with that address.";
     RegistrationClosed = "REGISTRATION_CLOSED", PermissionDenied, "Only operators make organizations here.";

@@ -92,6 +92,11 @@ pub fn invitation_invalid() -> Error {
     Error::new(Reason::InvitationInvalid, message).applied(Applied::No)
 }
 
+pub fn reset_invalid() -> Error {
+    let message = "the token is unknown, used up or too old; ask for another mail";
+    Error::new(Reason::InvitationInvalid, message).applied(Applied::No)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

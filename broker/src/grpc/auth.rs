@@ -7,6 +7,7 @@ use eventflow_proto::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, ChangePasswordRequest, ChangePasswordResponse, GetCallerRequest,
     GetCallerResponse, LoginRequest, LoginResponse, LogoutEverywhereRequest, LogoutEverywhereResponse, LogoutRequest,
     LogoutResponse, RefreshSessionRequest, RefreshSessionResponse, RegisterRequest, RegisterResponse,
+    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
     auth_service_server::AuthService,
 };
 use tonic::{Request, Response, Status};
@@ -74,6 +75,26 @@ impl AuthService for AuthCalls {
         let AcceptInvitationRequest { token, password } = request.into_inner();
         self.sessions.accept(&token, password, &origin).await?;
         Ok(Response::new(AcceptInvitationResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        let origin = origin(&request)?;
+        let RequestPasswordResetRequest { organization, email } = request.into_inner();
+        self.sessions.request_reset(organization, &email, origin).await?;
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let origin = origin(&request)?;
+        let ResetPasswordRequest { token, new_password } = request.into_inner();
+        self.sessions.reset_password(&token, new_password, &origin).await?;
+        Ok(Response::new(ResetPasswordResponse {}))
     }
 
     async fn change_password(

@@ -18,6 +18,7 @@ mod key;
 mod key_text;
 mod organizations;
 mod passwords;
+mod resets;
 mod sessions;
 mod standing;
 mod throttle;
@@ -36,6 +37,7 @@ pub use self::{
     },
     key::ApiKey,
     organizations::{NewOrganization, Organizations, Registration},
+    resets::Desk,
     sessions::{Identified, Issued, Sessions, SignIn},
     standing::{Standing, withdrawn},
     users::{Invited, Removed, Users, invite_first},

@@ -8,16 +8,19 @@ use super::caller::Caller;
 use super::granted::{Granted, OwnAccount};
 use super::key_text::random;
 use super::passwords::{Passwords, Verdict};
+use super::resets::{Desk, Question};
 use super::throttle::Throttle;
 use super::tokens::{Claims, LIFETIME};
 use crate::domain::audit::{Origin, Target};
 use crate::domain::password::check_password;
 use crate::domain::user::{User, invitation_invalid, login_failed, session_ended, user_not_found};
 use crate::domain::{Error, Reason, Result};
+use crate::mail::Mail;
 use crate::store::sessions::{self as stored, Account, Beginning, Refreshed};
 use crate::store::{Store, Tenant, audit, users};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// The longest life of a session, and of a refresh token that nobody uses.
@@ -59,11 +62,15 @@ pub struct Sessions {
     pub(super) store: Store,
     authenticator: Authenticator,
     pub(super) passwords: Passwords,
+    pub(super) mail: Mail,
+    pub(super) questions: mpsc::Sender<Question>,
 }
 
 impl Sessions {
-    pub fn new(store: Store, authenticator: Authenticator) -> Self {
-        Self { store, authenticator, passwords: Passwords::default() }
+    /// The sessions, and who writes to people that have forgotten their password.
+    pub fn new(store: Store, authenticator: Authenticator, mail: Mail) -> (Self, Desk) {
+        let (questions, desk) = Desk::new(store.clone(), mail.clone(), authenticator.refusals().clone());
+        (Self { store, authenticator, passwords: Passwords::default(), mail, questions }, desk)
     }
 
     /// Begins a session.

@@ -15,6 +15,12 @@ const OF_ADDRESS: i32 = 100;
 /// Organizations that an address may make in the same time.
 const REGISTRATIONS: i32 = 10;
 
+/// Mails for an account, and requests from an address, whether or not there is such an account.
+const RESETS_OF_ACCOUNT: i32 = 5;
+const RESETS_OF_ADDRESS: i32 = 50;
+/// Invitations that the admins of an organization have mailed.
+const INVITATIONS: i32 = 100;
+
 /// What one attempt counts against.
 pub(super) struct Throttle {
     subjects: Vec<Vec<u8>>,
@@ -34,6 +40,17 @@ impl Throttle {
     /// Every one counts, not only those that fail.
     pub(super) fn of_registration(address: &str) -> Self {
         Self { subjects: vec![subject(&["registration", address])], limits: vec![REGISTRATIONS] }
+    }
+
+    /// Every one counts.
+    pub(super) fn of_reset(organization: &str, account: &str, address: &str) -> Self {
+        let subjects = vec![subject(&["reset", organization, account]), subject(&["reset address", address])];
+        Self { subjects, limits: vec![RESETS_OF_ACCOUNT, RESETS_OF_ADDRESS] }
+    }
+
+    /// Every one counts.
+    pub(super) fn of_mailed_invitations(organization: i64) -> Self {
+        Self { subjects: vec![subject(&["invitations", &organization.to_string()])], limits: vec![INVITATIONS] }
     }
 
     pub(super) fn of_address(address: &str) -> Self {
@@ -63,6 +80,6 @@ fn subject(parts: &[&str]) -> Vec<u8> {
 }
 
 fn too_many(wait: Duration) -> Error {
-    let message = format!("too many sign-ins have failed; try again in {} s", wait.as_secs());
+    let message = format!("too many attempts; try again in {} s", wait.as_secs());
     Error::new(Reason::TooManyAttempts, message).retry_after(wait).applied(Applied::No)
 }

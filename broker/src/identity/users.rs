@@ -5,11 +5,13 @@
 use super::authenticator::Authenticator;
 use super::granted::{Granted, ManageUsers};
 use super::sessions::{digest, secret};
+use super::throttle::Throttle;
 use crate::domain::access::Role;
 use crate::domain::audit::Target;
 use crate::domain::page::{List, Page, page_size};
 use crate::domain::user::{User, UserChange, last_admin, user_exists, user_not_found};
 use crate::domain::{Error, Result};
+use crate::mail::{Letter, Mail, Occasion, Posted};
 use crate::store::once::{Answer, Once};
 use crate::store::{self, Store, Tenant, users};
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct Invited {
     pub token: String,
     /// Microseconds since 1970, by the database.
     pub expires_at: i64,
+    /// It is on its way to them as well.
+    pub mailed: bool,
 }
 
 /// A user who is gone.
@@ -37,14 +41,15 @@ pub struct Removed;
 pub struct Users {
     store: Store,
     authenticator: Authenticator,
+    mail: Mail,
 }
 
 impl Users {
-    pub fn new(store: Store, authenticator: Authenticator) -> Self {
-        Self { store, authenticator }
+    pub fn new(store: Store, authenticator: Authenticator, mail: Mail) -> Self {
+        Self { store, authenticator, mail }
     }
 
-    /// Makes a user who has no password yet.
+    /// Makes a user who has no password yet, and writes to them where there is mail.
     pub async fn invite(
         &self,
         granted: &Granted<ManageUsers>,
@@ -56,10 +61,11 @@ impl Users {
             let made = users::invite(&tenant, (email, name, role), &digest(&token), INVITATION).await?;
             let user = existing(&tenant, made.ok_or_else(|| user_exists(email))?).await?;
             let lifetime_us = i64::try_from(INVITATION.as_micros()).map_err(Error::internal)?;
-            Ok(Invited { expires_at: user.created_at + lifetime_us, user, token })
+            Ok(Invited { expires_at: user.created_at + lifetime_us, user, token, mailed: false })
         };
         let invited = |made: &Invited| Target::user(made.user.id).saying(format!("role {}", role.as_str()));
-        self.store.change(granted.actor(), once, invited, invite).await
+        let answer = self.store.change(granted.actor(), once, invited, invite).await?;
+        Ok(self.written_to(granted, answer, (Occasion::Invitation, "seven days")).await)
     }
 
     /// Ends a user's password and sessions, for an invitation to set another password.
@@ -74,9 +80,44 @@ impl Users {
             let expires_at = users::reset(&tenant, id, &digest(&token), RESET).await?.ok_or_else(user_not_found)?;
             let ended = users::end_sessions(&tenant, id, None, "reset").await?;
             ended.iter().for_each(|session| self.authenticator.forget_session(*session));
-            Ok(Invited { user: existing(&tenant, id).await?, token, expires_at })
+            Ok(Invited { user: existing(&tenant, id).await?, token, expires_at, mailed: false })
         };
-        self.store.change(granted.actor(), once, |_| Target::user(id), reset).await
+        let answer = self.store.change(granted.actor(), once, |_| Target::user(id), reset).await?;
+        Ok(self.written_to(granted, answer, (Occasion::ResetByAdmin, "30 minutes")).await)
+    }
+
+    /// Has what was just made mailed as well. It stands whatever becomes of the mail.
+    async fn written_to(
+        &self,
+        granted: &Granted<ManageUsers>,
+        answer: Answer<Invited>,
+        about: (Occasion, &'static str),
+    ) -> Answer<Invited> {
+        let Answer::Fresh(mut invited) = answer else { return answer };
+        if self.mail.is_on() {
+            let posted = self.post(granted, &invited, about).await;
+            invited.mailed = posted.inspect_err(|error| tracing::warn!(?error, "an invitation was not mailed")).is_ok();
+        }
+        Answer::Fresh(invited)
+    }
+
+    async fn post(
+        &self,
+        granted: &Granted<ManageUsers>,
+        invited: &Invited,
+        (occasion, good_for): (Occasion, &'static str),
+    ) -> Result<()> {
+        // Admins decide whom we write to, so there is an end to it.
+        let throttle = Throttle::of_mailed_invitations(granted.organization().0);
+        throttle.check(&self.store).await?;
+        throttle.failed(&self.store).await?;
+        let name = |tenant: Tenant| async move { users::organization_name(&tenant).await };
+        let organization = &self.store.tenant(granted.organization(), name).await?;
+        let letter = Letter { occasion, organization, email: &invited.user.email, token: &invited.token, good_for };
+        match self.mail.post(&letter) {
+            Posted::Yes => Ok(()),
+            Posted::No => Err(Error::internal("the letter was given up")),
+        }
     }
 
     pub async fn get(&self, granted: &Granted<ManageUsers>, id: Uuid) -> Result<User> {

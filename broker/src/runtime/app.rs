@@ -24,6 +24,7 @@ use crate::grpc::{
 use crate::identity::{ApiKeys, AuditLog, Authenticator, KeySource, Organizations, Registration, Sessions, Users};
 use crate::jobs::{self, Job};
 use crate::limits::{Limits, Rules};
+use crate::mail::Mail;
 use crate::publish::Publisher;
 use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{LaneParts, lane};
@@ -365,6 +366,12 @@ impl Ground {
             config::Registration::Closed => Registration::Closed,
             config::Registration::Open => Registration::Open,
         };
+        let (mail, postman) = Mail::open(&self.config.mail)?;
+        if let Some(postman) = postman {
+            self.tasks.spawn(Kind::Job, postman.run(self.tasks.stopping()));
+        }
+        let (sessions, desk) = Sessions::new(self.store.clone(), authenticator.clone(), mail.clone());
+        self.tasks.spawn(Kind::Job, desk.run(self.tasks.stopping()));
         let routes = routes(
             publish::PublishService::new(publisher, self.tasks.clone()),
             consume::ConsumeService::new(deliveries, authenticator.clone(), self.limits.clone()),
@@ -377,9 +384,9 @@ impl Ground {
             },
             Identity {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),
-                auth: auth::AuthCalls::new(Sessions::new(self.store.clone(), authenticator.clone()), registration),
+                auth: auth::AuthCalls::new(sessions, registration),
                 organizations: organizations::OrganizationCalls::new(Organizations::new(self.store.clone())),
-                users: users::UserCalls::new(Users::new(self.store.clone(), authenticator.clone())),
+                users: users::UserCalls::new(Users::new(self.store.clone(), authenticator.clone(), mail)),
                 audit: audit::AuditCalls::new(AuditLog::new(self.store.clone())),
             },
             &reporter,

@@ -34,6 +34,7 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (31, "users", include_str!("../../../migrations/0031_users.sql")),
     (32, "audit", include_str!("../../../migrations/0032_audit.sql")),
     (33, "registration", include_str!("../../../migrations/0033_registration.sql")),
+    (34, "resets", include_str!("../../../migrations/0034_resets.sql")),
     (40, "quotas", include_str!("../../../migrations/0040_quotas.sql")),
 ];
 

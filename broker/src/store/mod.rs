@@ -26,6 +26,7 @@ pub mod organizations;
 pub mod outcomes;
 pub mod progress;
 pub mod quotas;
+pub mod resets;
 pub mod retention;
 pub mod retries;
 pub mod schemas;

@@ -115,6 +115,10 @@ pub struct Metrics {
     pub redis_failures: Counter,
     /// Refusals and failed sign-ins beyond what the audit log lists.
     pub unlisted_refusals: Counter,
+    /// Letters that the mail server took.
+    pub mails: Counter,
+    /// Letters that were given up.
+    pub failed_mails: Counter,
     /// Panics, caught.
     pub panics: Counter,
     /// Tasks that ended with a failure.
@@ -265,6 +269,8 @@ impl Metrics {
             redis_up: level("eventflow_redis_up", Count, "1 when rates are shared through Redis, 0 when it is away or not used."),
             redis_failures: count("eventflow_redis_failures_total", Count, "Questions to Redis without an answer; brokers' own rates hold then."),
             unlisted_refusals: count("eventflow_unlisted_refusals_total", Count, "Refusals and failed sign-ins beyond what the audit log lists."),
+            mails: count("eventflow_mails_total", Count, "Letters that the mail server took."),
+            failed_mails: count("eventflow_failed_mails_total", Count, "Letters that were given up: no room, or the mail server would not take them."),
             panics: count("eventflow_panics_total", Count, "Panics, caught."),
             task_failures: count("eventflow_task_failures_total", Count, "Tasks that ended with a failure."),
         }

@@ -6,6 +6,7 @@ mod keys;
 mod matrix;
 mod patterns;
 mod registration;
+mod resets;
 mod revocation;
 mod sessions;
 mod tokens;

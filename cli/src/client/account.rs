@@ -53,6 +53,29 @@ pub struct Logout {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Password {
+    #[command(subcommand)]
+    verb: Option<PasswordVerb>,
+    #[command(flatten)]
+    target: target::Arguments,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum PasswordVerb {
+    /// Have a token for another password mailed to you
+    Forgot {
+        /// Name of the organization
+        #[arg(long, value_name = "NAME")]
+        organization: String,
+        /// Address of the account
+        #[arg(long, value_name = "ADDRESS")]
+        email: String,
+    },
+    /// Set another password with the token of that mail
+    Reset,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Plain {
     #[command(flatten)]
     target: target::Arguments,
@@ -132,9 +155,31 @@ pub async fn whoami(arguments: Plain) -> Result<()> {
     arguments.output.open().object(&object, |_| sentence)
 }
 
-/// Changes the password of whoever has signed in.
-pub async fn password(arguments: Plain) -> Result<()> {
-    let client = arguments.target.connect().await?;
+/// Changes the password of whoever has signed in, or sets another one for whoever cannot.
+pub async fn password(arguments: Password) -> Result<()> {
+    let Password { verb, target } = arguments;
+    match verb {
+        None => change_password(target).await,
+        Some(PasswordVerb::Forgot { organization, email }) => {
+            let (client, _) = target.connect_as_nobody().await?;
+            client.auth().request_password_reset(&organization, &email).await?;
+            note(format!("if there is such an account, a mail with a token is on its way to {email}"));
+            note("set another password with `eventflow password reset` within half an hour");
+            Ok(())
+        }
+        Some(PasswordVerb::Reset) => {
+            let (client, _) = target.connect_as_nobody().await?;
+            let token = secret::ask("token of the mail").await?;
+            let password = secret::ask_for_new_password().await?;
+            client.auth().reset_password(&token, &password).await?;
+            note("the password is another one now, and all sessions have ended; sign in with `eventflow login`");
+            Ok(())
+        }
+    }
+}
+
+async fn change_password(target: target::Arguments) -> Result<()> {
+    let client = target.connect().await?;
     let old = secret::ask("old password").await?;
     let new = secret::ask_for_new_password().await?;
     client.auth().change_password(&old, &new).await?;

@@ -146,8 +146,9 @@ fn show_once(invited: &Invited, out: &mut Output) -> Result<()> {
     object["invitation"] = json!(invited.token);
     object["expires"] = json!(since(invited.expire_time));
     out.object(&object, |_| format!("{}\n", invited.token))?;
+    let mailed = if invited.mailed { "; a mail to them holds it as well" } else { "" };
     note(format!(
-        "hand this to {email}, for `eventflow accept`; it is good once, until {} UTC",
+        "hand this to {email}, for `eventflow accept`; it is good once, until {} UTC{mailed}",
         since(invited.expire_time)
     ));
     Ok(())

@@ -9,6 +9,7 @@ mod events;
 mod groups;
 mod grpcurl;
 mod keys;
+mod mail;
 mod offline;
 mod people;
 mod serve;

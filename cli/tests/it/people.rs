@@ -4,11 +4,14 @@ use std::{
     fs,
     io::Write,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
+
+use eventflow_testkit::{Database, Process, Signal, free_ports};
 
 use crate::{
     dev::Dev,
-    support::{Ended, Home, mode},
+    support::{Ended, Home, ended, mode},
 };
 
 fn ok(ended: Ended) -> String {
@@ -17,7 +20,7 @@ fn ok(ended: Ended) -> String {
 }
 
 /// Runs with lines on standard input, as a script that knows secrets would.
-fn with_input(mut command: Command, input: &str) -> Ended {
+pub fn with_input(mut command: Command, input: &str) -> Ended {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -128,29 +131,86 @@ async fn an_old_access_token_is_refreshed_once_by_commands_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_newcomer_registers_makes_a_key_and_works_with_it() {
+async fn a_newcomer_goes_all_the_way_on_dev() {
     let home = Home::new();
     let dev = Dev::start(&home).await;
-    let piped = |arguments: &[&str], input: &str| with_input(home.command(arguments), input);
-    let register = ["register", "--organization", "acme", "--email", "Ada@Example.com", "--display-name", "Acme, Inc."];
-    let weak = piped(&register, "password1\n");
-    assert!(weak.code == 1 && weak.err.starts_with("error[INVALID_ARGUMENT]"), "{weak:?}");
-    let registered = piped(&register, "gxzpqrtv-ada\n");
-    assert!(registered.code == 0 && registered.err.contains("signed in as ada@example.com (admin)"), "{registered:?}");
-    let taken = piped(&register, "gxzpqrtv-ada\n");
-    assert!(taken.code == 5 && taken.err.starts_with("error[ORGANIZATION_EXISTS]"), "{taken:?}");
-    assert_eq!(ok(home.run(&["whoami"])), "ada@example.com (admin) of `acme`\n");
-    assert!(ok(home.run(&["org", "show"])).starts_with("acme (Acme, Inc.), since "));
-    assert!(ok(home.run(&["org", "rename", "Acme"])).starts_with("acme (Acme), since "));
-    assert_eq!(ok(home.run(&["stream", "list", "-o", "json"])).trim(), "[]", "the streams of others");
-    let key = ok(home.run(&["key", "create", "--scope", "publish"]));
-    let with_key = |arguments: &[&str]| {
-        let mut command = home.command(arguments);
-        crate::support::ended(command.env("EVENTFLOW_API_KEY", key.trim()))
-    };
-    ok(with_key(&["publish", "hello", "first"]));
-    let refused = with_key(&["stream", "delete", "hello", "--yes"]);
-    assert!(refused.code == 4 && refused.err.starts_with("error[PERMISSION_DENIED]"), "{refused:?}");
-    assert!(ok(home.run(&["audit", "--action", "Register"])).contains("organization:acme"));
+    let url = format!("eventflow://{}?tls=off", dev.listen);
+    newcomer(&home, &url).await;
     dev.stop().await;
+}
+
+#[tokio::test]
+async fn a_newcomer_goes_all_the_way_on_serve() {
+    let (home, database) = (Home::new(), Database::empty().await);
+    assert_eq!(home.run(&["migrate", "--database-url", &database.url()]).code, 0);
+    let [grpc, http]: [u16; 2] = free_ports();
+    let mut serve = home.command(&["serve", "--allow-unsafe-durability"]);
+    serve
+        .env("EVENTFLOW_DATABASE_URL", database.url())
+        .env("EVENTFLOW_SERVER_LISTEN", format!("127.0.0.1:{grpc}"))
+        .env("EVENTFLOW_HTTP_LISTEN", format!("127.0.0.1:{http}"))
+        .env("EVENTFLOW_ACCOUNTS_REGISTRATION", "open");
+    let mut broker = Process::start(serve);
+    broker.wait_for_line("serving").await;
+    newcomer(&home, &format!("eventflow://127.0.0.1:{grpc}?tls=off")).await;
+    broker.signal(Signal::TERM);
+    assert!(broker.wait().await.success());
+}
+
+/// From the registration to a key that is revoked while it consumes.
+async fn newcomer(home: &Home, url: &str) {
+    let command = |arguments: &[&str]| home.command(&[arguments, &["--url", url]].concat());
+    let run = |arguments: &[&str]| ended(&mut command(arguments));
+    let register = ["register", "--organization", "acme", "--email", "Ada@Example.com", "--display-name", "Acme, Inc."];
+    let weak = with_input(command(&register), "password1\n");
+    assert!(weak.code == 1 && weak.err.starts_with("error[INVALID_ARGUMENT]"), "{weak:?}");
+    let registered = with_input(command(&register), "gxzpqrtv-ada\n");
+    assert!(registered.code == 0 && registered.err.contains("signed in as ada@example.com (admin)"), "{registered:?}");
+    let taken = with_input(command(&register), "gxzpqrtv-ada\n");
+    assert!(taken.code == 5 && taken.err.starts_with("error[ORGANIZATION_EXISTS]"), "{taken:?}");
+    ok(run(&["logout"]));
+    assert!(!run(&["whoami"]).out.contains("ada@example.com"), "nobody is signed in");
+    ok(with_input(command(&["login", "--organization", "acme", "--email", "ada@example.com"]), "gxzpqrtv-ada\n"));
+    assert_eq!(ok(run(&["whoami"])), "ada@example.com (admin) of `acme`\n");
+    assert!(ok(run(&["org", "show"])).starts_with("acme (Acme, Inc.), since "));
+    assert!(ok(run(&["org", "rename", "Acme"])).starts_with("acme (Acme), since "));
+    assert_eq!(ok(run(&["stream", "list", "-o", "json"])).trim(), "[]", "the streams of others");
+    ok(run(&["stream", "create", "hello"]));
+
+    let with = |key: &str, arguments: &[&str]| {
+        let mut command = command(arguments);
+        command.env("EVENTFLOW_API_KEY", key.trim());
+        command
+    };
+    let id = |key: &str| key.trim().split('_').nth(2).unwrap().to_owned();
+    let publisher = ok(run(&["key", "create", "--scope", "publish"]));
+    ok(ended(&mut with(&publisher, &["publish", "hello", "first"])));
+    for denied in [
+        &["stream", "delete", "hello", "--yes"][..],
+        &["consume", "hello", "--exit"],
+        &["key", "create"],
+        &["user", "list"],
+    ] {
+        let refused = ended(&mut with(&publisher, denied));
+        assert!(refused.code == 4 && refused.err.starts_with("error[PERMISSION_DENIED]"), "{denied:?}: {refused:?}");
+    }
+    let rotated = ok(run(&["key", "rotate", &id(&publisher), "--overlap", "1h"]));
+    for key in [&publisher, &rotated] {
+        ok(ended(&mut with(key, &["publish", "hello", "second"])));
+    }
+
+    let consumer = ok(run(&["key", "create", "--scope", "consume"]));
+    ok(run(&["group", "create", "billing", "--stream", "hello"]));
+    let mut member = Process::start(with(&consumer, &["consume", "hello", "--group", "billing", "--format", "%v"]));
+    member.wait_for_line("first").await;
+    let revoked = Instant::now();
+    ok(run(&["key", "revoke", &id(&consumer), "--yes"]));
+    member.wait_for_line("error[UNAUTHENTICATED]").await;
+    // bound: 5 s
+    assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
+    assert_eq!(member.wait().await.code(), Some(4));
+    let again = ended(&mut with(&consumer, &["stream", "list"]));
+    assert!(again.code == 4 && again.err.starts_with("error[UNAUTHENTICATED]"), "{again:?}");
+    assert!(ok(run(&["audit", "--action", "Register"])).contains("organization:acme"));
+    assert!(ok(run(&["audit", "--action", "RevokeApiKey"])).contains(&format!("key:{}", id(&consumer))));
 }

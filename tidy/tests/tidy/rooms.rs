@@ -26,8 +26,9 @@ const ROOMS: &[(&str, &str)] = &[
     ("tail", "domain telemetry"),
     ("redis", "domain config"),
     ("limits", "domain redis telemetry handles"),
+    ("mail", "domain telemetry config handles"),
     // Services.
-    ("identity", "domain store telemetry handles"),
+    ("identity", "domain store mail telemetry handles"),
     ("catalogue", "domain store identity telemetry handles"),
     ("schemas", "domain store identity catalogue telemetry handles"),
     ("publish", "domain store tail limits identity catalogue schemas telemetry handles"),
@@ -42,7 +43,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("config", "domain"),
     (
         "runtime",
-        "domain store tail redis limits identity catalogue schemas publish groups delivery jobs grpc http telemetry config",
+        "domain store tail redis limits mail identity catalogue schemas publish groups delivery jobs grpc http telemetry config",
     ),
 ];
 
@@ -56,6 +57,7 @@ const CRATES: &[(&str, &str, &str)] = &[
     ("tokio_postgres", "store runtime", "only the `store` room talks to Postgres"),
     ("deadpool_postgres", "store runtime", "only the `store` room talks to Postgres"),
     ("fred", "redis", "only the `redis` room talks to Redis"),
+    ("lettre", "mail", "only the `mail` room writes letters"),
     ("jsonschema", "domain", "definitions and validators are values of `domain::schema`"),
     ("postgres_types", "store", "only the `store` room talks to Postgres"),
 ];

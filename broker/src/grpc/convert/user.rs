@@ -102,7 +102,11 @@ impl From<Page<User>> for v1::ListUsersResponse {
 }
 
 fn invitation(invited: &Invited) -> v1::Invitation {
-    v1::Invitation { token: invited.token.clone(), expire_time: Some(timestamp(invited.expires_at)) }
+    v1::Invitation {
+        token: invited.token.clone(),
+        expire_time: Some(timestamp(invited.expires_at)),
+        mailed: invited.mailed,
+    }
 }
 
 impl From<&Invited> for v1::InviteUserResponse {

@@ -16,12 +16,14 @@ use std::{
 use tonic::Code;
 
 /// What is called before there is a credential.
-const OPEN: [&str; 5] = [
+const OPEN: [&str; 7] = [
     "eventflow.v1.AuthService/Register",
     "eventflow.v1.AuthService/Login",
     "eventflow.v1.AuthService/RefreshSession",
     "eventflow.v1.AuthService/Logout",
     "eventflow.v1.AuthService/AcceptInvitation",
+    "eventflow.v1.AuthService/RequestPasswordReset",
+    "eventflow.v1.AuthService/ResetPassword",
 ];
 
 /// How a method talks.

@@ -136,7 +136,7 @@ impl Objects {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_answers_every_credential_as_the_table_says() {
     let ground = Ground::new().await;
-    let app = ground.broker(&[]).await;
+    let app = ground.broker(&[("mail.url", "log:")]).await;
     let channel: Channel =
         Endpoint::from_shared(format!("http://{}", app.grpc_address())).expect("a url").connect().await.expect("there");
     let credentials = credentials(&ground, &app).await;
