@@ -132,7 +132,7 @@ language sql stable security definer set search_path = eventflow, pg_temp
 as $$
     select p.partition_index, h.floor_offset, e.next_offset, e.events - f.events, e.bytes - f.bytes, e.appended_at
     from stream_partition p
-    join partition_head h on h.partition_id = p.partition_id
+    join partition_head h on h.partition_id = p.partition_id and h.organization_id = p_organization
     cross join lateral partition_end(h.partition_id) e
     cross join lateral partition_before(h.partition_id, h.floor_offset) f
     where p.stream_id = p_stream and p.organization_id = p_organization

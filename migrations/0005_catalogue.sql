@@ -38,20 +38,24 @@ begin
     -- In the order in which appends lock.
     perform 1 from partition_head h
     where h.partition_id in (select p.partition_id from stream_partition p where p.stream_id = p_stream)
+      and h.organization_id = p_organization
     order by h.partition_id for update;
     update partition_head h set routing_version = s.routing_version
     from stream s, stream_partition p
-    where s.stream_id = p_stream and p.stream_id = p_stream and h.partition_id = p.partition_id;
+    where s.stream_id = p_stream and p.stream_id = p_stream and h.partition_id = p.partition_id
+      and h.organization_id = p_organization;
     perform 1 from group_state g join consumer_group c using (group_id)
-    where c.stream_id = p_stream order by g.group_id for update of g;
+    where c.stream_id = p_stream and g.organization_id = p_organization order by g.group_id for update of g;
     insert into consumer_offset (group_id, partition_id, organization_id, partition_index, next_offset)
     select c.group_id, p.partition_id, p_organization, p.partition_index, h.floor_offset
     from consumer_group c
     join stream_partition p on p.stream_id = c.stream_id and p.partition_index >= p_from
-    join partition_head h on h.partition_id = p.partition_id
+    join partition_head h on h.partition_id = p.partition_id and h.organization_id = p_organization
+    join group_state g on g.group_id = c.group_id and g.organization_id = p_organization
     where c.stream_id = p_stream and c.organization_id = p_organization;
     update group_state g set generation = generation + 1, version = version + 1
-    from consumer_group c where c.group_id = g.group_id and c.stream_id = p_stream;
+    from consumer_group c
+    where c.group_id = g.group_id and c.stream_id = p_stream and g.organization_id = p_organization;
 end
 $$;
 
@@ -90,10 +94,12 @@ as $$
     where h.partition_id in (
         select p.partition_id from stream_partition p
         where p.stream_id = p_stream and p.organization_id = p_organization)
+      and h.organization_id = p_organization
     order by h.partition_id for update;
     update partition_head h set deleted = true
     from stream_partition p
     where p.stream_id = p_stream and p.organization_id = p_organization and h.partition_id = p.partition_id
+      and h.organization_id = p_organization
 $$;
 
 -- A page of partitions behind p_after: their floors, and where age and size say that they should be.

@@ -1,6 +1,7 @@
 //! Who may do what: the whole matrix, streams of keys that were revoked, scopes with patterns.
 
 mod audit;
+mod database;
 mod dynamic;
 mod keys;
 mod matrix;
@@ -9,5 +10,6 @@ mod registration;
 mod resets;
 mod revocation;
 mod sessions;
+mod timing;
 mod tokens;
 mod users;

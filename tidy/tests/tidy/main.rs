@@ -2,6 +2,7 @@
 //!
 //! * [`rooms`]: which room of the broker may import which, and which crates.
 //! * [`reasons`]: every error reason is produced by some test.
+//! * [`named_tests`]: a page that names tests names some that there are.
 //! * [`sizes`]: how long a file and a function may be.
 //! * [`words`]: left-overs, words of other products, promises that are too large, sleeps in tests.
 //! * [`sql`]: SQL stands in the broker's `store` and in `migrations`.
@@ -13,6 +14,7 @@
 
 mod machine_paths;
 mod mask;
+mod named_tests;
 mod reasons;
 mod rooms;
 mod seeded;
@@ -44,6 +46,12 @@ fn rooms_import_only_what_the_table_allows() {
 #[test]
 fn every_error_reason_is_produced_by_some_test_and_explained() {
     let findings: Vec<String> = reasons::check(&repository_files()).iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "{} findings:\n\n{}\n", findings.len(), findings.join("\n"));
+}
+
+#[test]
+fn tests_that_a_page_names_exist() {
+    let findings: Vec<String> = named_tests::check(&repository_files()).iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "{} findings:\n\n{}\n", findings.len(), findings.join("\n"));
 }
 

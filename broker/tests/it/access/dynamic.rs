@@ -30,6 +30,50 @@ async fn first_answer(
     credential: Option<&str>,
     json: &str,
 ) -> Result<Value, Status> {
+    let mut answers = begun(channel, method, credential, json).await?;
+    let first = eventflow_testkit::within("the first answer", answers.message()).await?;
+    Ok(decoded(method, first.unwrap_or_default()))
+}
+
+/// All answers of a call, and how it failed, if it did. Calls that go on until somebody ends them are left after the first answer.
+pub async fn answers(
+    channel: &Channel,
+    method: &MethodDescriptor,
+    credential: &str,
+    json: &str,
+) -> (Vec<Value>, Option<Status>) {
+    let mut seen = Vec::new();
+    let mut answers = match begun(channel, method, Some(credential), json).await {
+        Ok(answers) => answers,
+        Err(status) => return (seen, Some(status)),
+    };
+    let goes_on = method.is_client_streaming() || method.name() == "Subscribe";
+    loop {
+        match eventflow_testkit::within("an answer", answers.message()).await {
+            Ok(Some(answer)) => seen.push(decoded(method, answer)),
+            Ok(None) => return (seen, None),
+            Err(status) => return (seen, Some(status)),
+        }
+        if goes_on {
+            return (seen, None);
+        }
+    }
+}
+
+fn decoded(method: &MethodDescriptor, answer: Bytes) -> Value {
+    let answer = DynamicMessage::decode(method.output(), answer).expect("an answer");
+    let mut answer = serde_json::to_value(&answer).expect("json");
+    // Maps travel in any order.
+    answer.sort_all_objects();
+    answer
+}
+
+async fn begun(
+    channel: &Channel,
+    method: &MethodDescriptor,
+    credential: Option<&str>,
+    json: &str,
+) -> Result<tonic::Streaming<Bytes>, Status> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let message = DynamicMessage::deserialize(method.input(), &mut reader)
         .unwrap_or_else(|error| panic!("`{json}` is not a {}: {error}", method.input().full_name()));
@@ -43,10 +87,7 @@ async fn first_answer(
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("a connection");
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name()).parse().expect("a path");
-    let mut answers = grpc.streaming(request, path, Raw).await?.into_inner();
-    let first = eventflow_testkit::within("the first answer", answers.message()).await?;
-    let answer = DynamicMessage::decode(method.output(), first.unwrap_or_default()).expect("an answer");
-    Ok(serde_json::to_value(&answer).expect("json"))
+    Ok(grpc.streaming(request, path, Raw).await?.into_inner())
 }
 
 /// Messages as bytes.

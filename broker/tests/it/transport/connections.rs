@@ -97,6 +97,39 @@ async fn a_flood_of_resets_and_of_empty_frames_is_sent_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pings_settings_and_priorities_stops_nobody() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[7; 8]].concat();
+    let window = [&[0, 0, 4, 8, 0, 0, 0, 0, 0][..], &[0, 0, 0, 1]].concat();
+    let priority = [&[0, 0, 5, 2, 0, 0, 0, 0, 1][..], &[0, 0, 0, 3, 16]].concat();
+    for flood in [ping, EMPTY_SETTINGS.to_vec(), window, priority] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connect");
+        stream.write_all(&[PREFACE, EMPTY_SETTINGS].concat()).await.expect("a beginning");
+        let flood = flood.repeat(1_000);
+        // Nothing is read: answers that nobody takes must not pile up, so the server may stop reading, or hang up.
+        let flooding = async {
+            for _ in 0..1_000 {
+                if stream.write_all(&flood).await.is_err() {
+                    break;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let others = async {
+            for _ in 0..50 {
+                client.clone().list_events(server.keyed(list("hello"))).await.expect("others do not notice");
+            }
+        };
+        let served = async {
+            tokio::select! { () = others => {}, () = flooding => {} }
+        };
+        timeout(PATIENCE, served).await.expect("others are served meanwhile");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn headers_beyond_the_limit_fail_their_call_only() {
     let server = Server::start().await;
     let mut client = server.client().await;
