@@ -92,7 +92,8 @@ impl App {
         let grpc = accept::bind(config.server.listen)?;
         let http = accept::bind(config.http.listen)?;
         let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
-        let ground = Ground::prepare(config, grpc_address).await?;
+        // Boxed, so that the future of whoever starts a broker does not hold all of this at once.
+        let ground = Box::pin(Ground::prepare(config, grpc_address)).await?;
         let publisher = ground.publisher().await;
         let deliveries = ground.deliveries();
         ground.background();
