@@ -41,6 +41,16 @@ create table group_claim (
 ) with (fillfactor = 50);
 create index group_claim_broker on group_claim (broker_id) where broker_id is not null;
 
+-- The last edit, and what the event was appended with of that which edits change. `edited_at` says whether there is one: a
+-- composite with a null among its fields is neither null nor not null.
+create type dead_letter_edit as (
+    editor text,
+    edited_at timestamptz,
+    payload bytea,
+    headers text,
+    content_type text
+);
+
 -- Failed events on their way to another attempt, each with a copy of itself: neither needs the log again.
 create table retry (
     group_id bigint not null,
@@ -78,6 +88,8 @@ create table retry (
     content_type text,
     headers text,
     payload bytea not null,
+    -- It goes with the event: a redriven one that dies again still knows its original.
+    edit dead_letter_edit,
     primary key (group_id, partition_id, event_offset)
 ) with (fillfactor = 70);
 create index retry_due on retry (group_id, due_at) where holder is null and not in_place and not parked;
@@ -105,6 +117,7 @@ create table dead_letter_event (
     content_type text,
     headers text,
     payload bytea not null,
+    edit dead_letter_edit,
     constraint dead_letter_event_once unique (group_id, partition_id, event_offset)
 );
 create index dead_letter_event_newest on dead_letter_event (group_id, dead_at);
@@ -169,7 +182,8 @@ as $$
     select case when jsonb_array_length(p_history) < 20 then p_history || p_more else (p_history - 0) || p_more end
 $$;
 
--- Makes dead letters of retries, in the transaction of their last failure. The caller has locked them.
+-- Makes dead letters of retries, in the transaction of their last failure. The caller has locked them. A letter that is there
+-- already (a seek replayed its event) keeps its own edit: the retry can have none, since a redrive takes the letter away.
 create function bury(p_group bigint, p_partition bigint, p_offsets bigint[]) returns void
 language sql volatile security definer set search_path = eventflow, pg_temp
 as $$
@@ -178,9 +192,9 @@ as $$
     )
     insert into dead_letter_event as d (
         organization_id, group_id, partition_id, event_offset, attempts, reason, error_class, history, appended_at, publisher,
-        id, type, key, event_time, content_type, headers, payload)
+        id, type, key, event_time, content_type, headers, payload, edit)
     select organization_id, group_id, partition_id, event_offset, attempts, reason, error_class, history, appended_at, publisher,
-           id, type, key, event_time, content_type, headers, payload
+           id, type, key, event_time, content_type, headers, payload, edit
     from gone
     on conflict on constraint dead_letter_event_once do update
     set attempts = excluded.attempts, reason = excluded.reason, error_class = excluded.error_class, history = excluded.history,

@@ -95,6 +95,9 @@ pub struct HeldArguments {
     /// Events a second
     #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,
+    /// Meanwhile workers of a shared group fail so many events again and again, each about twice a second
+    #[arg(long, value_name = "EVENTS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub failing: u32,
     #[command(flatten)]
     pub long: LongArguments,
 }

@@ -19,6 +19,8 @@ pub enum Part {
     PublishLatency,
     PushLatency,
     Schema,
+    Shared,
+    RetryStorm,
 }
 
 pub async fn run(arguments: &SuiteArguments) -> Result<()> {
@@ -95,6 +97,12 @@ async fn round_of(arguments: &SuiteArguments, ground: &Ground) -> Result<Vec<Sam
     }
     if arguments.wants(Part::Schema) {
         note(&mut samples, steps::schema::measure(&step)?);
+    }
+    if arguments.wants(Part::Shared) {
+        note(&mut samples, steps::shared::measure(&step).await?);
+    }
+    if arguments.wants(Part::RetryStorm) {
+        note(&mut samples, steps::retry_storm::measure(&step).await?);
     }
     Ok(samples)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # async fn run(client: eventflow::Client) -> eventflow::Result<()> {
-//! use eventflow::dead_letters::Which;
+//! use eventflow::dead_letters::{Edit, Which};
 //! use futures_util::TryStreamExt;
 //!
 //! let letters = client.dead_letters("mailer");
@@ -10,6 +10,8 @@
 //! while let Some(letter) = list.try_next().await? {
 //!     println!("{} after {} attempts: {}", letter.record.id(), letter.attempts, letter.reason);
 //! }
+//! // An event that could not be read: as it should have been.
+//! letters.edit("0b0e8400-e29b-41d4-a716-446655440000", Edit::default().payload(r#"{"total": 7}"#)).await?;
 //! // The cause is mended: all timeouts again, fifty a second.
 //! letters.redrive(Which::default().error_class("timeout"), 50).await?;
 //! # Ok(())
@@ -18,14 +20,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use eventflow_proto::v1;
+use bytes::Bytes;
+use eventflow_proto::v1::{self, event::Payload};
 
 use crate::{
     call::request_id,
     client::Client,
     connection::Transport,
-    convert::{duration_from_wire, record_from_wire, required, time_from_wire, time_to_wire},
+    convert::{duration_from_wire, event_from_wire, record_from_wire, required, time_from_wire, time_to_wire},
     error::{Error, Result},
+    event::{Event, Header},
     pages::{Pages, pages},
     position::Record,
 };
@@ -36,7 +40,7 @@ use crate::{
 pub struct DeadLetter {
     /// Id, a UUID.
     pub id: String,
-    /// The event and its position; without its payload in a list. Its stream is not named: it is the group's.
+    /// The event, as it was edited, and its position; without its payload in a list. Its stream is not named, it is the group's.
     pub record: Record,
     /// Failed attempts.
     pub attempts: u32,
@@ -48,6 +52,58 @@ pub struct DeadLetter {
     pub dead_time: SystemTime,
     /// The newest attempts, at most 20; empty in a list.
     pub history: Vec<FailedAttempt>,
+    /// The last edit; None: the event is as it was appended.
+    pub edit: Option<LastEdit>,
+}
+
+/// How an event became other than it was appended.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LastEdit {
+    /// Whose credential the last edit had: `key:` or `user:` and an id.
+    pub editor: String,
+    /// When that was (database time).
+    pub time: SystemTime,
+    /// What differs from the original, all edits together: of `payload`, `headers`, `content_type`.
+    pub changed: Vec<String>,
+    /// The event as it was appended; only from [`DeadLetters::get`].
+    pub original: Option<Event>,
+}
+
+/// What an edit puts into an event; what is not set stays as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edit {
+    event: v1::Event,
+    paths: Vec<String>,
+}
+
+impl Edit {
+    /// Another payload; the content type stays.
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
+        self.event.payload = Some(Payload::Data(payload.into()));
+        self.naming("payload")
+    }
+
+    /// Other headers: all of them, so that what is not among them is removed.
+    #[must_use]
+    pub fn headers(mut self, headers: impl IntoIterator<Item = Header>) -> Self {
+        let wire = |Header { name, value }| v1::Header { name, value };
+        self.event.headers = headers.into_iter().map(wire).collect();
+        self.naming("headers")
+    }
+
+    /// Another content type.
+    #[must_use]
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.event.content_type = content_type.into();
+        self.naming("content_type")
+    }
+
+    fn naming(mut self, path: &str) -> Self {
+        self.paths.push(path.to_owned());
+        self
+    }
 }
 
 /// One attempt that failed.
@@ -173,6 +229,27 @@ impl DeadLetters {
         required(self.client.unary(call).await?.dead_letter, "dead_letter")?.try_into()
     }
 
+    /// Changes the event of one, for its redrive: what is delivered then has this payload, these headers, and its identity as
+    /// it was. The event as it was appended is kept.
+    ///
+    /// # Errors
+    /// `DEAD_LETTER_NOT_FOUND`, `CONSUMER_GROUP_NOT_FOUND`, `EVENT_TOO_LARGE`, `SCHEMA_VIOLATION` where the stream enforces
+    /// its schema, `INVALID_ARGUMENT`; also when the edit sets nothing.
+    pub async fn edit(&self, id: impl Into<String>, edit: Edit) -> Result<LastEdit> {
+        let request = v1::UpdateDeadLetterRequest {
+            group: self.group.clone(),
+            dead_letter_id: id.into(),
+            event: Some(edit.event),
+            update_mask: Some(prost_types::FieldMask { paths: edit.paths }),
+            request_id: request_id(),
+        };
+        let call = |broker: Transport| {
+            let request = request.clone();
+            async move { broker.dead_letters().update_dead_letter(request).await }
+        };
+        required(self.client.unary(call).await?.edit, "edit")?.try_into()
+    }
+
     /// Gives dead letters back to the group, so many a second (0: all at once): each is delivered again, with all attempts
     /// before it.
     ///
@@ -261,6 +338,20 @@ impl TryFrom<v1::DeadLetterEvent> for DeadLetter {
             error_class: letter.error_class,
             dead_time: time_from_wire(&required(letter.dead_time, "dead_letter.dead_time")?),
             history: letter.history.into_iter().map(attempt).collect(),
+            edit: letter.edit.map(LastEdit::try_from).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<v1::DeadLetterEdit> for LastEdit {
+    type Error = Error;
+
+    fn try_from(edit: v1::DeadLetterEdit) -> Result<Self> {
+        Ok(Self {
+            editor: edit.editor,
+            time: time_from_wire(&required(edit.edit_time, "edit.edit_time")?),
+            changed: edit.changed_fields,
+            original: edit.original.map(event_from_wire),
         })
     }
 }

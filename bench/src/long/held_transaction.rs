@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use eventflow::{Event, Producer, StreamSpec};
+use eventflow::{DeliveryMode, Event, Failure, GroupSpec, Position, Producer, RetryPolicy, StreamSpec};
 use tokio::runtime::Handle;
 
 use super::record::{Record, tables};
@@ -19,12 +19,16 @@ use crate::payloads::{Kind, Pool};
 use crate::{Result, output};
 
 const STREAM: &str = "held-transaction";
+const FAILING: &str = "failing";
+/// The longest wait of a failed event; it is a random one up to that.
+const BACKOFF: Duration = Duration::from_secs(1);
 /// Windows before the transaction begins, and after it has ended.
 const WINDOWS_AROUND: u32 = 3;
 
 struct Board {
     stop: AtomicBool,
     acknowledged: AtomicU64,
+    failed: Arc<AtomicU64>,
     latencies: Mutex<Latencies>,
 }
 
@@ -45,11 +49,15 @@ pub async fn run(arguments: &HeldArguments) -> Result<()> {
     let board = Arc::new(Board {
         stop: AtomicBool::new(false),
         acknowledged: AtomicU64::new(0),
+        failed: Arc::default(),
         latencies: Mutex::new(Latencies::new()?),
     });
     let (paced_board, rate) = (Arc::clone(&board), arguments.rate);
     let paced = tokio::task::spawn_blocking(move || paced(&producer, rate, &paced_board));
-    let outcome = watch(arguments, &ground, &board).await;
+    let outcome = tokio::select! {
+        outcome = watch(arguments, &ground, &board) => outcome,
+        ended = fail(&ground, arguments.failing, &board.failed) => Err(ended.err().unwrap_or_else(|| "a worker ended".into())),
+    };
     board.stop.store(true, Ordering::Relaxed);
     paced.await??;
     let (record, marks) = outcome?;
@@ -69,11 +77,13 @@ pub async fn run(arguments: &HeldArguments) -> Result<()> {
             series: vec![
                 record.series("event_batch", record.mebibytes("event_batch_bytes")),
                 record.series("producer_run", record.mebibytes("producer_run_bytes")),
+                record.series("retry", record.mebibytes("retry_bytes")),
             ],
         },
     ];
     let title = "Publishing while a transaction is held in the same database";
-    record.write(&long.results, "held-transaction", title, &panels, &marks)?;
+    let name = if arguments.failing == 0 { "held-transaction" } else { "held-transaction-failing" };
+    record.write(&long.results, name, title, &panels, &marks)?;
     ground.tear_down().await
 }
 
@@ -126,10 +136,35 @@ async fn line(ground: &Ground, board: &Board, held: bool) -> Result<std::collect
     let mut values = tables(ground.sql()).await?;
     values.insert("transaction_held".into(), f64::from(u8::from(held)));
     values.insert("events".into(), latencies.count() as f64);
+    values.insert("failed_attempts".into(), board.failed.load(Ordering::Relaxed) as f64);
     values.insert("publish_p50_ms".into(), latencies.percentile_ms(50.0));
     values.insert("publish_p99_ms".into(), latencies.percentile_ms(99.0));
     values.insert("publish_max_ms".into(), latencies.percentile_ms(100.0));
     Ok(values)
+}
+
+/// Workers fail these events whenever they come. Ends only with an error.
+async fn fail(ground: &Ground, events: u32, failed: &Arc<AtomicU64>) -> Result<()> {
+    if events == 0 {
+        return std::future::pending().await;
+    }
+    ground.stream(FAILING, StreamSpec::default()).await?;
+    let retry = RetryPolicy { initial: BACKOFF, max: BACKOFF, max_attempts: 1_000_000, ..RetryPolicy::default() };
+    let spec = GroupSpec::default().mode(DeliveryMode::Shared).retry(retry);
+    ground.client()?.groups().create(FAILING, FAILING, Position::Earliest, spec).await?;
+    let producer = ground.client()?.producer(FAILING).build().await?;
+    let mut pool = Pool::new(Kind::Json, 200);
+    for _ in 0..events {
+        drop(producer.send(Event::new(pool.next())).await?);
+    }
+    producer.close().await?;
+    let worker = ground.client()?.worker(FAILING).build().await?;
+    let failed = failed.clone();
+    let handler = move |_| {
+        failed.fetch_add(1, Ordering::Relaxed);
+        async { Err(Failure::retry("the database of the application is away")) }
+    };
+    Ok(worker.run(events as usize, std::future::pending(), handler).await?)
 }
 
 fn paced(producer: &Producer, rate: u32, board: &Board) -> Result<()> {

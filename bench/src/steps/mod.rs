@@ -7,7 +7,9 @@ pub mod producers;
 pub mod publish;
 pub mod publish_latency;
 pub mod push_latency;
+pub mod retry_storm;
 pub mod schema;
+pub mod shared;
 
 use std::time::Duration;
 

@@ -34,7 +34,7 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
 }
 
 /// Latencies from when each call was due, and from when it was made.
-fn paced(producer: &Producer, span: Duration) -> Result<(Latencies, Latencies)> {
+pub fn paced(producer: &Producer, span: Duration) -> Result<(Latencies, Latencies)> {
     let runtime = Handle::current();
     let (mut from_due, mut from_call) = (Latencies::new()?, Latencies::new()?);
     let mut pool = Pool::new(Kind::Json, 200);

@@ -1,8 +1,9 @@
-//! Dead letters: listed, looked at, given back to their group, discarded.
+//! Dead letters: listed, looked at, edited, given back to their group, discarded.
 
-use crate::catalogue::{Answer, Catalogue, Once, groups::find};
+use crate::catalogue::{Answer, Catalogue, Once, groups::find, streams::existing};
 use crate::domain::audit::Target;
-use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, Handled, Place, dead_letter_not_found};
+use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, EventEdit, Handled, Place, dead_letter_not_found};
+use crate::domain::event::Event;
 use crate::domain::ids::GroupName;
 use crate::domain::page::{List, page_size};
 use crate::domain::{Error, Result};
@@ -18,6 +19,14 @@ pub struct DeadLetterChange {
     pub verb: DeadLetterVerb,
     /// Only count them.
     pub validate_only: bool,
+}
+
+/// What shall become of the event of one dead letter.
+#[derive(Clone, Debug)]
+pub struct DeadLetterEdit {
+    pub group: GroupName,
+    pub id: Uuid,
+    pub edit: EventEdit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +77,33 @@ impl Catalogue {
             letter.ok_or_else(|| dead_letter_not_found(group, id))
         };
         self.0.store.tenant(granted.organization(), found).await
+    }
+
+    /// Edits one event; the first edit keeps its original. `check` is asked about the event as it will be, and its row is held.
+    pub async fn edit_dead_letter(
+        &self,
+        granted: &Granted<ManageGroups>,
+        once: &Once<DeadLetter>,
+        wanted: &DeadLetterEdit,
+        check: impl Fn(&Event) -> Result<()>,
+    ) -> Result<Answer<DeadLetter>> {
+        let by = granted.actor();
+        let (check, editor) = (&check, &by.name);
+        let work = |tenant: Tenant| async move {
+            let group = find(&tenant, granted, &wanted.group).await?;
+            let missing = || dead_letter_not_found(&wanted.group, wanted.id);
+            let event = dead_letters::hold(&tenant, group.id, wanted.id).await?.ok_or_else(missing)?;
+            let stream = existing(&tenant, granted, &group.stream).await?;
+            let event = wanted.edit.applied(event, &stream.name, stream.max_event_bytes)?;
+            check(&event)?;
+            dead_letters::edit(&tenant, group.id, wanted.id, editor, &event).await?;
+            dead_letters::find(&tenant, group.id, wanted.id).await?.ok_or_else(missing)
+        };
+        let edited = |letter: &DeadLetter| {
+            let what = format!("{} of dead letter {}", wanted.edit.sets().join(", "), letter.id);
+            Target::group(&wanted.group).saying(what)
+        };
+        self.0.store.change(by.clone(), once, edited, work).await
     }
 
     /// Redrives or discards. A preview changes nothing, and is not remembered.

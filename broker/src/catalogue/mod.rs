@@ -17,7 +17,7 @@ mod streams;
 
 pub use self::{
     changed::Changed,
-    dead_letters::{DeadLetterChange, DeadLetterVerb},
+    dead_letters::{DeadLetterChange, DeadLetterEdit, DeadLetterVerb},
     groups::Delivery,
     purge::{Purge, PurgeBefore, Purged},
     seek::{Moved, Seek},

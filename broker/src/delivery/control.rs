@@ -70,6 +70,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct OutcomeFailure {
     pub partition: u32,
+    /// What the refused outcome was under: one frame may speak of two deliveries of an event.
+    pub fence: Fence,
     pub offsets: Range<i64>,
     pub error: Error,
 }

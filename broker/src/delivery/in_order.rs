@@ -65,6 +65,7 @@ impl Session {
                 let refused = |outcome: EventOutcome| OutcomeFailure {
                     error: self.refusal(&outcome),
                     partition: outcome.partition,
+                    fence: outcome.fence,
                     offsets: outcome.offsets,
                 };
                 let refused = pooled.into_iter().map(refused).collect();
@@ -127,7 +128,7 @@ impl Session {
             },
         };
         if let Some(error) = refusal {
-            let _ = reply.send(vec![OutcomeFailure { partition, offsets, error }]);
+            let _ = reply.send(vec![OutcomeFailure { partition, fence, offsets, error }]);
             return;
         }
         match verdict {
@@ -143,7 +144,8 @@ impl Session {
                 self.parts.tasks.spawn_call(async move {
                     let Ok(answers) = answer.await else { return };
                     let refused = answers.into_iter().filter_map(|answer| answer.outcome.err());
-                    let failures = refused.map(|error| OutcomeFailure { partition, offsets: offsets.clone(), error });
+                    let failures =
+                        refused.map(|error| OutcomeFailure { partition, fence, offsets: offsets.clone(), error });
                     let _ = reply.send(failures.collect());
                 });
             }
@@ -246,7 +248,7 @@ impl Session {
                 }
             }
         }
-        failures.extend(error.map(|error| OutcomeFailure { partition, offsets: offset..offset + 1, error }));
+        failures.extend(error.map(|error| OutcomeFailure { partition, fence, offsets: offset..offset + 1, error }));
         let _ = reply.send(failures);
     }
 

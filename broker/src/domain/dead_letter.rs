@@ -1,8 +1,9 @@
 //! Events that a group gave up on.
 
-use crate::domain::event::Batch;
-use crate::domain::ids::GroupName;
-use crate::domain::{Error, Reason, Result, limits};
+use crate::domain::event::{Batch, Event};
+use crate::domain::ids::{GroupName, StreamName};
+use crate::domain::{Applied, Error, Reason, Result, limits};
+use bytes::Bytes;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -17,8 +18,62 @@ pub struct DeadLetter {
     /// Microseconds since 1970, database time.
     pub dead_at: i64,
     pub history: Vec<FailedAttempt>,
-    /// The event, alone.
+    /// The event, alone; as it was edited.
     pub event: Arc<Batch>,
+    /// None: the event is as it was appended.
+    pub edit: Option<LastEdit>,
+}
+
+/// What became of an event by edits.
+#[derive(Clone, Debug)]
+pub struct LastEdit {
+    pub editor: String,
+    /// Microseconds since 1970, database time.
+    pub at: i64,
+    /// What differs from the original, of [`EventEdit::FIELDS`].
+    pub changed: Vec<String>,
+    /// The event as it was appended, alone; not in lists.
+    pub original: Option<Arc<Batch>>,
+}
+
+/// What an edit puts into an event; what is not set stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventEdit {
+    pub payload: Option<Bytes>,
+    /// As an event keeps them; `Some(None)` leaves it without headers.
+    pub headers: Option<Option<String>>,
+    pub content_type: Option<String>,
+}
+
+impl EventEdit {
+    /// What an edit can change, as its mask names it.
+    pub const FIELDS: [&str; 3] = ["payload", "headers", "content_type"];
+
+    /// What it sets.
+    pub fn sets(&self) -> Vec<&'static str> {
+        let set = [self.payload.is_some(), self.headers.is_some(), self.content_type.is_some()];
+        Self::FIELDS.into_iter().zip(set).filter_map(|(field, set)| set.then_some(field)).collect()
+    }
+
+    /// The event as it will be, no larger than its stream allows: a redriven event is delivered like any other.
+    pub fn applied(&self, event: Event, stream: &StreamName, bytes_max: usize) -> Result<Event> {
+        let edited = Event {
+            payload: self.payload.clone().unwrap_or(event.payload),
+            headers: self.headers.clone().unwrap_or(event.headers),
+            content_type: self.content_type.clone().unwrap_or(event.content_type),
+            ..event
+        };
+        let bytes = edited.size();
+        if bytes <= bytes_max {
+            return Ok(edited);
+        }
+        let message = format!("`event` would have {bytes} bytes, stream `{stream}` allows {bytes_max}");
+        Err(Error::new(Reason::EventTooLarge, message)
+            .fact("event_bytes", bytes)
+            .fact("event_bytes_max", bytes_max)
+            .violation("event", format!("at most {bytes_max} bytes with key, headers and all"))
+            .applied(Applied::No))
+    }
 }
 
 /// One attempt that failed.
@@ -96,6 +151,20 @@ mod tests {
         let place = Place { dead_at: -7, id: Uuid::new_v4() };
         assert_eq!(Place::parse(&place.to_text()), Some(place));
         assert_eq!(Place::parse("x"), None);
+    }
+
+    #[test]
+    fn an_edit_changes_what_it_sets_and_keeps_to_the_streams_limit() {
+        let stream = StreamName::parse("name", "orders").expect("valid");
+        let event =
+            Event { key: Some("k".into()), headers: Some("{}".into()), payload: "old".into(), ..Event::default() };
+        let edit = EventEdit { payload: Some("newer".into()), headers: Some(None), content_type: None };
+        assert_eq!(edit.sets(), ["payload", "headers"]);
+        let edited = edit.applied(event.clone(), &stream, 6).expect("fits: a key of 1 byte and a payload of 5");
+        assert_eq!(edited, Event { key: Some("k".into()), payload: "newer".into(), ..Event::default() });
+        let refused = edit.applied(event.clone(), &stream, 5).expect_err("a byte too many");
+        assert_eq!((refused.reason(), refused.violations()[0].field.as_str()), (Reason::EventTooLarge, "event"));
+        assert_eq!(EventEdit::default().applied(event.clone(), &stream, 100).expect("fits"), event);
     }
 
     #[test]

@@ -2,25 +2,27 @@
 
 use crate::catalogue::Catalogue;
 use crate::domain::ids::GroupName;
-use crate::grpc::convert::dead_letter::{dead_letter, discard, filter, id, page, redrive};
+use crate::grpc::convert::dead_letter::{dead_letter, discard, edit, filter, id, page, redrive};
 use crate::grpc::convert::request_id::{once, respond};
 use crate::grpc::layers::caller;
 use crate::identity::{ManageGroups, Read, authorize};
+use crate::schemas::Schemas;
 use eventflow_proto::v1::{
     DiscardDeadLettersRequest, DiscardDeadLettersResponse, GetDeadLetterRequest, GetDeadLetterResponse,
     ListDeadLettersRequest, ListDeadLettersResponse, RedriveDeadLettersRequest, RedriveDeadLettersResponse,
-    dead_letter_service_server::DeadLetterService,
+    UpdateDeadLetterRequest, UpdateDeadLetterResponse, dead_letter_service_server::DeadLetterService,
 };
 use tonic::{Request, Response, Status};
 
-/// Dead letters, over the catalogue.
+/// Dead letters, over the catalogue, and over the schemas that edited ones must fit.
 pub struct DeadLetters {
     catalogue: Catalogue,
+    schemas: Schemas,
 }
 
 impl DeadLetters {
-    pub fn new(catalogue: Catalogue) -> Self {
-        Self { catalogue }
+    pub fn new(catalogue: Catalogue, schemas: Schemas) -> Self {
+        Self { catalogue, schemas }
     }
 }
 
@@ -50,6 +52,16 @@ impl DeadLetterService for DeadLetters {
         let letter = self.catalogue.get_dead_letter(&granted, &group, id).await?;
         let letter = dead_letter(&group, letter, request.payload_view());
         Ok(Response::new(GetDeadLetterResponse { dead_letter: Some(letter) }))
+    }
+
+    async fn update_dead_letter(
+        &self,
+        request: Request<UpdateDeadLetterRequest>,
+    ) -> Result<Response<UpdateDeadLetterResponse>, Status> {
+        let granted = authorize(&caller(&request)?, ManageGroups)?;
+        let request = request.into_inner();
+        let once = once::<_, UpdateDeadLetterResponse>("UpdateDeadLetter", &request.request_id, &request)?;
+        respond(&self.schemas.edit_dead_letter(&granted, &once, &edit(request)?).await?)
     }
 
     async fn redrive_dead_letters(

@@ -73,10 +73,11 @@ pub fn consumer_groups<T: ConsumerGroupService>(service: T) -> ConsumerGroupServ
         .send_compressed(Zstd)
 }
 
+/// An answer may hold an event twice: edited, and as it was appended.
 pub fn dead_letters<T: DeadLetterService>(service: T) -> DeadLetterServiceServer<T> {
     DeadLetterServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(2 * MESSAGE_BYTES)
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
         .send_compressed(Gzip)

@@ -380,7 +380,7 @@ impl Ground {
             Administration {
                 streams: streams::Streams::new(self.catalogue.clone()),
                 groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone(), explainer),
-                dead_letters: dead_letters::DeadLetters::new(self.catalogue.clone()),
+                dead_letters: dead_letters::DeadLetters::new(self.catalogue.clone(), self.schemas.clone()),
                 schemas: schemas::SchemaRegistry::new(self.schemas.clone()),
             },
             Identity {

@@ -5,6 +5,7 @@
 //! schemas are off, is never looked up. Registrations of a stream take turns under its row lock, so that a version is compared
 //! with the one that it really follows. Never here: the wire, fetching what a schema refers to.
 
+mod edited;
 mod history;
 mod kept;
 mod registry;

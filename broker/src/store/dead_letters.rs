@@ -1,13 +1,16 @@
 //! Dead letters as they are stored.
 
-use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, Place};
+use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, LastEdit, Place};
+use crate::domain::event::{Batch, Encoder, Event, Fields};
 use crate::domain::ids::GroupId;
 use crate::domain::limits::DEAD_LETTERS_MAX;
 use crate::domain::{Error, Result};
 use crate::store::outcomes::get;
 use crate::store::retries::read_again;
 use crate::store::{Tenant, error::from_postgres};
+use bytes::Bytes;
 use serde_json::Value;
+use std::sync::Arc;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -47,6 +50,39 @@ pub async fn find(tenant: &Tenant, group: GroupId, id: Uuid) -> Result<Option<De
     let sql = include_str!("sql/dead_letter/find.sql");
     let row = tenant.query_opt(sql, &[&tenant.organization().0, &group.0, &vec![id]]).await.map_err(from_postgres)?;
     row.as_ref().map(dead_letter).transpose()
+}
+
+/// One's event, held until the transaction ends: nobody edits, redrives or discards it meanwhile.
+pub async fn hold(tenant: &Tenant, group: GroupId, id: Uuid) -> Result<Option<Event>> {
+    let sql = include_str!("sql/dead_letter/hold.sql");
+    let row = tenant.query_opt(sql, &[&tenant.organization().0, &group.0, &id]).await.map_err(from_postgres)?;
+    let event = |row: Row| {
+        Ok(Event {
+            id: get(&row, 0)?,
+            kind: get::<Option<String>>(&row, 1)?.unwrap_or_default(),
+            key: get(&row, 2)?,
+            time_us: get(&row, 3)?,
+            content_type: get::<Option<String>>(&row, 4)?.unwrap_or_default(),
+            headers: get(&row, 5)?,
+            payload: Bytes::copy_from_slice(get(&row, 6)?),
+            // Is not kept with an event.
+            idempotency_key: None,
+        })
+    };
+    row.map(event).transpose()
+}
+
+/// Writes what a held one's event becomes.
+pub async fn edit(tenant: &Tenant, group: GroupId, id: Uuid, editor: &str, event: &Event) -> Result<()> {
+    let content_type = Some(event.content_type.as_str()).filter(|text| !text.is_empty());
+    tenant
+        .execute(
+            include_str!("sql/dead_letter/edit.sql"),
+            &[&tenant.organization().0, &group.0, &id, &editor, &&*event.payload, &event.headers, &content_type],
+        )
+        .await
+        .map_err(from_postgres)?;
+    Ok(())
 }
 
 /// Gives them back to their group, so many microseconds apart.
@@ -131,8 +167,31 @@ fn dead_letter(row: &Row) -> Result<DeadLetter> {
         error_class: again.error_class,
         dead_at: get(row, 15)?,
         history: history(get(row, 16)?)?,
+        edit: last_edit(row, &again.event)?,
         event: again.event,
     })
+}
+
+fn last_edit(row: &Row, edited: &Batch) -> Result<Option<LastEdit>> {
+    let Some(editor) = get(row, 17)? else { return Ok(None) };
+    let text = |index| get::<Option<&str>>(row, index);
+    let original = match get::<Option<&[u8]>>(row, 22)? {
+        None => None,
+        Some(payload) => {
+            let mut encoder = Encoder::with_capacity(1, payload.len());
+            encoder.push(Fields {
+                id: text(6)?,
+                kind: text(7)?.unwrap_or_default(),
+                key: text(8)?,
+                time_us: get(row, 9)?,
+                content_type: text(20)?.unwrap_or_default(),
+                headers: text(21)?,
+                payload,
+            });
+            Some(Arc::new(Batch { encoded: encoder.finish(), ..edited.clone() }))
+        }
+    };
+    Ok(Some(LastEdit { editor, at: get(row, 18)?, changed: get(row, 19)?, original }))
 }
 
 fn history(text: &str) -> Result<Vec<FailedAttempt>> {

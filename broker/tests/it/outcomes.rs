@@ -2,6 +2,7 @@
 
 mod by_key;
 mod delayed;
+mod edited;
 mod filtered;
 mod killed;
 mod letters;

@@ -399,7 +399,9 @@ impl Hand {
         let mut pieces: Vec<Settle> = Vec::new();
         for off in asked.off..asked.off + i64::from(asked.count) {
             let refusal = failures.iter().find(|failure| {
-                failure.partition == u32::from(asked.k.1) && (failure.offset..=failure.last_offset).contains(&off)
+                failure.partition == u32::from(asked.k.1)
+                    && epoch_of(failure.log_epoch, failure.lease_epoch) == asked.epoch
+                    && (failure.offset..=failure.last_offset).contains(&off)
             });
             let reason = refusal.map_or_else(String::new, |failure| {
                 failure.error.as_ref().map_or_else(|| "no reason".to_owned(), |error| error.reason.clone())

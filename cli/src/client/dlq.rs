@@ -4,7 +4,7 @@ use eventflow::dead_letters::{DeadLetter, Handled, Which};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{group_named, sure::be_sure};
+use super::{dlq_edit, dlq_edit::visible, group_named, sure::be_sure};
 use crate::{
     failure::{Failure, Result},
     output::{self, Listing, Output, Style, count, note, since, span},
@@ -32,8 +32,10 @@ enum Verb {
         #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100)]
         max: usize,
     },
-    /// One dead letter: its payload, and what happened at each attempt
+    /// One dead letter: its payload, what happened at each attempt, and what was edited
     Show { group: String, id: String },
+    /// Change payload or headers of one, for its redrive; the original is kept
+    Edit(dlq_edit::Change),
     /// Give dead letters back to their group, to be delivered again
     Redrive {
         group: String,
@@ -133,6 +135,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             Ok(letter) => out.object(&object(&letter), |paint| description(&letter, paint)),
             Err(error) => Err(explained(&group, error).await),
         },
+        Verb::Edit(change) => dlq_edit::run(&client, &change, &mut out).await,
         Verb::Redrive { group, ids, which, all, rate, dry_run, yes } => {
             let which = which.chosen(ids, all)?;
             let letters = client.dead_letters(&group);
@@ -213,6 +216,7 @@ fn object(letter: &DeadLetter) -> Value {
         "error_class": letter.error_class,
         "given_up": since(letter.dead_time),
         "history": letter.history.iter().map(attempt).collect::<Vec<_>>(),
+        "edit": letter.edit.as_ref().map(dlq_edit::object),
     })
 }
 
@@ -246,11 +250,9 @@ fn description(letter: &DeadLetter, paint: output::Paint) -> String {
             visible(&attempt.reason),
         ));
     }
+    if let Some(edit) = &letter.edit {
+        text.push_str(&dlq_edit::description(edit, record.event(), paint));
+    }
     text.push_str(&format!("\n{}\n", visible(&String::from_utf8_lossy(record.payload()))));
     text
-}
-
-/// Control characters of an event must not steer the terminal.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

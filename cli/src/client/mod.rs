@@ -4,6 +4,7 @@ pub mod account;
 pub mod audit;
 pub mod context;
 pub mod dlq;
+mod dlq_edit;
 pub mod group;
 mod group_views;
 pub mod key;

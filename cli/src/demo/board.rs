@@ -24,6 +24,7 @@ pub(super) struct Board {
     acknowledged: AtomicUsize,
     statistics: AtomicUsize,
     strong: AtomicUsize,
+    handled: AtomicUsize,
     bar: ProgressBar,
 }
 
@@ -33,6 +34,7 @@ pub(super) enum Counter {
     Acknowledged,
     Statistics,
     StrongQuakes,
+    Handled,
 }
 
 impl Board {
@@ -52,6 +54,7 @@ impl Board {
             acknowledged: AtomicUsize::new(0),
             statistics: AtomicUsize::new(0),
             strong: AtomicUsize::new(0),
+            handled: AtomicUsize::new(0),
             bar,
         }
     }
@@ -61,6 +64,7 @@ impl Board {
             Counter::Acknowledged => &self.acknowledged,
             Counter::Statistics => &self.statistics,
             Counter::StrongQuakes => &self.strong,
+            Counter::Handled => &self.handled,
         }
     }
 
@@ -103,10 +107,11 @@ impl Board {
     fn line(&self) -> String {
         let shown = |counter| count(self.get(counter) as i128);
         format!(
-            "published {}  statistics {}  strong-quakes {}",
+            "published {}  statistics {}  strong-quakes {}  locators {}",
             shown(Counter::Acknowledged),
             shown(Counter::Statistics),
             shown(Counter::StrongQuakes),
+            shown(Counter::Handled),
         )
     }
 
@@ -121,6 +126,7 @@ impl Board {
             ("receipts", Counter::Acknowledged),
             ("events at `statistics`", Counter::Statistics),
             ("events at `strong-quakes`", Counter::StrongQuakes),
+            ("events handled by `locators`", Counter::Handled),
         ];
         let mut lines = vec![format!("last step: {step}")];
         for (name, counter) in counters {

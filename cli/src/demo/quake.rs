@@ -9,7 +9,28 @@ use crate::{parse, publish::Numbers};
 const NUMBERS: Numbers<'static> =
     Numbers(&["Latitude", "Longitude", "Depth", "Magnitude", "NbStations", "Gap", "Distance", "RMS"]);
 
-pub(super) const EVENT_TYPE: &str = "quake.recorded";
+/// A row that is the first of its earthquake.
+pub(super) const RECORDED: &str = "quake.recorded";
+
+/// A row that says something else of an earthquake than the rows before it.
+pub(super) const REVISED: &str = "quake.revised";
+
+/// What every payload is.
+pub(super) const SCHEMA: &str = r#"{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object",
+  "required": ["DateTime", "Latitude", "Longitude", "Magnitude", "Source", "EventID"],
+  "properties": {
+    "DateTime": { "type": "string", "minLength": 19 },
+    "Latitude": { "type": "number", "minimum": -90, "maximum": 90 },
+    "Longitude": { "type": "number", "minimum": -180, "maximum": 180 },
+    "Depth": { "type": ["number", "null"] },
+    "Magnitude": { "type": "number" },
+    "Source": { "type": "string", "minLength": 1 },
+    "EventID": { "type": "string" },
+    "Reviewed": { "type": "boolean" }
+  }
+}"#;
 
 /// From here on it is felt far away.
 pub(super) const STRONG: f64 = 6.0;
@@ -30,11 +51,24 @@ pub(super) struct Quake {
     pub(super) magnitude: f64,
     #[serde(rename = "Source")]
     pub(super) network: String,
+    /// The network's own name for it, the same in every row about this earthquake; empty where the network gives none.
+    #[serde(rename = "EventID")]
+    pub(super) id: String,
+    /// A person has looked at it; only edits say so.
+    #[serde(rename = "Reviewed", default)]
+    pub(super) is_reviewed: bool,
+    #[serde(skip)]
+    pub(super) is_revision: bool,
 }
 
 impl Quake {
     pub(super) fn is_strong(&self) -> bool {
         self.magnitude >= STRONG
+    }
+
+    /// The same for every row about this earthquake.
+    pub(super) fn idempotency_key(&self) -> String {
+        format!("{}/{}", self.network, self.id)
     }
 
     /// `35.8° N 97.4° W`.
@@ -50,7 +84,7 @@ impl Quake {
     }
 }
 
-/// A row as an event: keyed by network, at its own time.
+/// A row as an event: keyed by network, at its own time. What it is published as is up to the caller.
 pub(super) fn event(
     number: usize,
     columns: &csv::StringRecord,
@@ -60,7 +94,6 @@ pub(super) fn event(
     let quake = Quake::deserialize(&payload).map_err(|error| error.to_string())?;
     let event = Event::new(payload.to_string())
         .with_key(&quake.network)
-        .with_type(EVENT_TYPE)
         .with_content_type("application/json")
         .with_time(parse::time(&quake.time)?)
         .with_header(ROW, number.to_string());
@@ -69,8 +102,9 @@ pub(super) fn event(
 
 /// An event that came back: the earthquake, and the number of its row.
 pub(super) fn read(event: &Event) -> Result<(Quake, usize), String> {
-    let quake: Quake = serde_json::from_slice(event.payload()).map_err(|error| error.to_string())?;
-    if event.key() != Some(quake.network.as_str()) || event.event_type() != EVENT_TYPE {
+    let mut quake: Quake = serde_json::from_slice(event.payload()).map_err(|error| error.to_string())?;
+    quake.is_revision = event.event_type() == REVISED;
+    if event.key() != Some(quake.network.as_str()) || !(quake.is_revision || event.event_type() == RECORDED) {
         return Err(format!("key or type of an event of `{}` is another", quake.network));
     }
     let row = event.header(ROW).and_then(|row| row.parse().ok());
@@ -90,8 +124,9 @@ mod tests {
         let (event, quake) = event(7, &columns, &row).unwrap();
         assert!(quake.is_strong());
         assert_eq!(quake.place(), "5.0° S 94.3° E");
-        assert_eq!(event.key(), Some("us"));
-        let (same, number) = read(&event).unwrap();
+        assert_eq!((event.key(), quake.idempotency_key().as_str()), (Some("us"), "us/201603022035"));
+        let (same, number) = read(&event.clone().with_type(RECORDED)).unwrap();
+        assert!(!same.is_revision && read(&event.clone().with_type(REVISED)).unwrap().0.is_revision);
         assert_eq!((same.magnitude, same.time.as_str(), number), (7.8, "2016/03/02 12:49:48.11", 7));
         let payload = std::str::from_utf8(event.payload()).unwrap();
         assert!(payload.contains(r#""NbStations":null,"Gap":20.0"#), "{payload}");

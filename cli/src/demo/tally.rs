@@ -16,8 +16,8 @@ pub(super) struct Tally {
     seen: HashMap<(u32, i64), usize>,
     again: u64,
     changed: Vec<String>,
-    /// The last row of each network.
-    rows: HashMap<String, usize>,
+    /// The last row of each network, recorded and revised: the two are published one after the other.
+    rows: HashMap<(String, bool), usize>,
     disorder: Vec<String>,
     networks: BTreeMap<String, Network>,
     strong: Vec<Quake>,
@@ -43,7 +43,7 @@ impl Tally {
             return false;
         }
         self.seen.insert(at, row);
-        self.check_order(at, row, &quake.network);
+        self.check_order(at, row, &quake);
         if quake.is_strong() {
             self.strong.push(quake.clone());
         }
@@ -57,8 +57,9 @@ impl Tally {
         true
     }
 
-    fn check_order(&mut self, at: (u32, i64), row: usize, network: &str) {
-        if let Some(before) = self.rows.insert(network.to_owned(), row)
+    fn check_order(&mut self, at: (u32, i64), row: usize, quake: &Quake) {
+        let network = &quake.network;
+        if let Some(before) = self.rows.insert((network.clone(), quake.is_revision), row)
             && before >= row
             && self.disorder.len() < EXAMPLES
         {
@@ -132,7 +133,16 @@ mod tests {
     use super::*;
 
     fn quake(network: &str, magnitude: f64, time: &str) -> Quake {
-        Quake { time: time.into(), latitude: 0.0, longitude: 0.0, magnitude, network: network.into() }
+        Quake {
+            time: time.into(),
+            latitude: 0.0,
+            longitude: 0.0,
+            magnitude,
+            network: network.into(),
+            id: String::new(),
+            is_reviewed: false,
+            is_revision: false,
+        }
     }
 
     #[test]
@@ -162,5 +172,7 @@ mod tests {
         tally.take((3, 2), 4, quake("us", 1.0, "b"));
         assert_eq!(tally.gaps(), ["partition 3: 2 events up to offset 2"]);
         assert_eq!(tally.disorder(), ["us: row 4 came after row 9, at 3/2"]);
+        tally.take((3, 3), 2, Quake { is_revision: true, ..quake("us", 1.0, "c") });
+        assert_eq!(tally.disorder().len(), 1, "revisions have an order of their own");
     }
 }

@@ -26,7 +26,8 @@ async fn a_broker_is_killed_and_everything_holds() {
     let tmp = tmp(&home);
     let ended = ended(home.command(&["demo", "--data", &data, "--rate", "3000"]).env("TMPDIR", tmp));
     assert_eq!(ended.code, 0, "{}\n{}", ended.out, ended.err);
-    assert!(!ended.out.contains('✗') && ended.out.contains("✓ 6,000 events published"), "{}", ended.out);
+    assert!(!ended.out.contains('✗') && ended.out.contains("✓ `locators` handled 6,000 events"), "{}", ended.out);
+    assert!(ended.out.contains(" refused: they revise an earthquake"), "{}", ended.out);
     nothing_is_left(&home);
 }
 
@@ -38,7 +39,7 @@ async fn an_interrupted_demonstration_leaves_nothing() {
     let mut command = home.command(&["demo", "--data", &data, "--rate", "500"]);
     command.env("TMPDIR", tmp);
     let mut demo = Process::start(command);
-    demo.wait_for_line("publishing while both groups follow").await;
+    demo.wait_for_line("publishing while all groups follow").await;
     demo.signal(Signal::INT);
     assert_eq!(demo.wait().await.code(), Some(130));
     nothing_is_left(&home);

@@ -1,5 +1,10 @@
 //! Groups from the command line: settings, shared consumption, what failed.
 
+use std::{fs, sync::Arc};
+
+use eventflow::{Client, ClientOptions, Failure, Job};
+use tokio::sync::Notify;
+
 use crate::{
     dev::Dev,
     support::{Ended, Home},
@@ -77,5 +82,61 @@ async fn scripts_take_events_call_by_call_and_settle_them() {
     assert!(told.contains("DELAYED"), "{told}");
     let far = home.run(&["publish", "orders", "x", "--delay", "31d"]);
     assert!(far.code == 1 && far.err.contains("deliver_at") && far.err.contains("30 days"), "{far:?}");
+    dev.stop().await;
+}
+
+/// Gives up the next event of the group `mailer`.
+async fn give_up(home: &Home, dev: &Dev) {
+    let env = fs::read_to_string(home.path("dev/dev.env")).unwrap();
+    let key = env.lines().find_map(|line| line.strip_prefix("EVENTFLOW_API_KEY=")).unwrap().trim_matches('\'');
+    let options = ClientOptions::new(&format!("eventflow://{}?tls=off", dev.listen)).unwrap().api_key(key);
+    let worker = Client::connect_with(options).await.unwrap().worker("mailer").build().await.unwrap();
+    let given_up = Arc::new(Notify::new());
+    let handler = |_: Arc<Job>| {
+        given_up.notify_one();
+        async { Err::<(), _>(Failure::give_up("the total is no number")) }
+    };
+    worker.run(1, given_up.notified(), handler).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_edited_with_a_shown_difference_and_comes_again_as_edited() {
+    let home = Home::new();
+    let dev = Dev::start(&home).await;
+    ok(home.run(&["stream", "create", "orders", "--partitions", "1"]));
+    ok(home.run(&["publish", "orders", r#"{"total":"7"}"#, "--header", "source=shop"]));
+    ok(home.run(&["group", "create", "mailer", "--stream", "orders", "--mode", "shared"]));
+    give_up(&home, &dev).await;
+    let list = ok(home.run(&["dlq", "list", "mailer", "--output", "json"]));
+    let letters: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let id = letters[0]["id"].as_str().unwrap();
+    assert_eq!(letters[0]["edit"], serde_json::Value::Null);
+
+    let nothing = home.run(&["dlq", "edit", "mailer", id]);
+    assert!(nothing.code == 2 && nothing.err.contains("--payload"), "{nothing:?}");
+    let no_header = home.run(&["dlq", "edit", "mailer", id, "--remove-header", "sauce"]);
+    assert!(no_header.code == 2 && no_header.err.contains("no header `sauce`"), "{no_header:?}");
+    let payload = home.file("mended.json", r#"{"total":7}"#).display().to_string();
+    let edit = ["dlq", "edit", "mailer", id, "--payload", payload.as_str()];
+    let edited = ok(home.run(&[&edit[..], &["--header", "mended=yes", "--remove-header", "source"]].concat()));
+    let differences = [
+        "    + header mended: yes\n",
+        "    - header source: shop\n",
+        "    -   \"total\": \"7\"\n",
+        "    +   \"total\": 7\n",
+    ];
+    let differences = differences.concat();
+    assert_eq!(edited, differences);
+    let shown = ok(home.run(&["dlq", "show", "mailer", id]));
+    assert!(shown.contains(" UTC by key:") && shown.contains(": payload, headers\n"), "{shown}");
+    assert!(shown.contains(&differences) && shown.ends_with("\n{\"total\":7}\n"), "{shown}");
+    let json = ok(home.run(&["dlq", "show", "mailer", id, "--output", "json"]));
+    let letter: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(letter["edit"]["original"]["payload"], r#"{"total":"7"}"#, "{json}");
+    assert_eq!(letter["edit"]["original"]["headers"]["source"], "shop", "{json}");
+
+    ok(home.run(&["dlq", "redrive", "mailer", id, "--yes"]));
+    let consume = ["consume", "orders", "--group", "mailer", "--max", "1", "--format", "%o %v"];
+    assert_eq!(ok(home.run(&consume)), "0 {\"total\":7}\n");
     dev.stop().await;
 }

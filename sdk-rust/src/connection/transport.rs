@@ -77,8 +77,9 @@ impl Transport {
         LogServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// An answer may hold an event twice: edited, and as it was appended.
     pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Authorized> {
-        DeadLetterServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        DeadLetterServiceClient::new(self.0.clone()).max_decoding_message_size(2 * MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn streams(&self) -> StreamServiceClient<Authorized> {

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::receipt::Outcome;
@@ -113,6 +113,19 @@ impl Parcel {
         }
     }
 
+    /// Puts the events of another parcel behind. They give up when the first of them does.
+    pub(super) fn join(mut self, behind: Self) -> Self {
+        let end = self.body.len() as u32;
+        let mut body = BytesMut::with_capacity(self.body.len() + behind.body.len());
+        body.extend_from_slice(&self.body);
+        body.extend_from_slice(&behind.body);
+        self.body = body.freeze();
+        self.ends.extend(behind.ends.into_iter().map(|ends| end + ends));
+        self.spans.extend(behind.spans);
+        self.deadline = self.deadline.min(behind.deadline);
+        self
+    }
+
     pub(super) fn settle_appended(&self, placement: Placement) {
         let placement = Arc::new(placement);
         let mut skip = 0;
@@ -176,6 +189,10 @@ pub(super) mod tests {
         assert_eq!((&head.body[..], &tail.body[..]), (&b"ab"[..], &b"cde"[..]));
         assert_eq!(&tail.event(1)[..], b"d");
         let (left, right) = tail.split(1);
+        assert_eq!(
+            (&left.clone().join(right.clone()).body[..], left.clone().join(right.clone()).ends),
+            (&b"cde"[..], vec![1, 2, 3])
+        );
         right.settle_failed(&Error::closed("producer"));
         let placement = |base| Placement {
             partition: 3,

@@ -27,6 +27,9 @@ pub(super) struct Outcome {
 struct Known {
     /// Parts whose fate is known. Nearly always one part, which is the whole batch.
     parts: Vec<Part>,
+    /// Grows with each part.
+    round: u64,
+    /// Of this round.
     wakers: Vec<Waker>,
 }
 
@@ -69,6 +72,7 @@ impl Outcome {
         let wakers = {
             let mut known = self.known();
             known.parts.push(part);
+            known.round += 1;
             std::mem::take(&mut known.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -91,7 +95,8 @@ impl Known {
 pub struct Receipt {
     outcome: Arc<Outcome>,
     index: u32,
-    waker: Option<Waker>,
+    /// In which round of the outcome it was registered, and for which task.
+    waker: Option<(u64, Waker)>,
 }
 
 impl Receipt {
@@ -114,11 +119,46 @@ impl Future for Receipt {
         if let Some(appended) = known.of(this.index) {
             return Poll::Ready(appended);
         }
-        // The list is emptied whenever a part is settled; until then a receipt registers each of its tasks once.
-        if known.wakers.is_empty() || !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        // The list is emptied whenever a part is settled, which begins a round; in each a receipt registers each of its tasks once.
+        let round = known.round;
+        if !this.waker.as_ref().is_some_and(|(last, waker)| *last == round && waker.will_wake(cx.waker())) {
             known.wakers.push(cx.waker().clone());
-            this.waker = Some(cx.waker().clone());
+            this.waker = Some((round, cx.waker().clone()));
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use futures_util::stream::{FuturesUnordered, StreamExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn receipts_that_are_awaited_side_by_side_all_hear_of_parts_that_are_settled_one_by_one() {
+        let outcome = Outcome::new(1);
+        // Each has a waker of its own here.
+        let mut receipts: FuturesUnordered<Receipt> =
+            (0..3).map(|index| Receipt::new(Arc::clone(&outcome), index)).collect();
+        let placement = Arc::new(Placement {
+            partition: 0,
+            log_epoch: 1,
+            append_time: UNIX_EPOCH,
+            duplicate: false,
+            known: Vec::new(),
+            runs: vec![(0, 3)],
+        });
+        for index in [1, 2, 0] {
+            // All that are left are asked, and wait.
+            assert!(futures_util::poll!(receipts.next()).is_pending());
+            outcome.appended(index, 1, &placement, index);
+            let Poll::Ready(Some(settled)) = futures_util::poll!(receipts.next()) else {
+                panic!("{index} was not told")
+            };
+            assert_eq!(settled.expect("appended").offset, i64::from(index));
+        }
     }
 }

@@ -358,6 +358,8 @@ impl Sequencer {
                 rest = behind.map(|behind| (place + 1, behind));
             }
             keep.extend(rest.map(|(_, parcel)| parcel));
+            // One request again: many small ones would take as many round trips.
+            keep = keep.into_iter().reduce(Parcel::join).into_iter().collect();
         }
         for parcel in keep.into_iter().rev() {
             self.queue.insert(index, Entry::new(parcel));

@@ -65,7 +65,8 @@ impl Job {
     ///
     /// # Errors
     /// `EVENT_NOT_IN_FLIGHT`, `ACK_DEADLINE_PASSED`, `MEMBER_FENCED`, `SEEK_FENCED`: it is not this worker's any more, and
-    /// comes again. `PARTITION_NOT_HELD`: the connection was lost meanwhile, with the same effect.
+    /// comes again. `PARTITION_NOT_HELD`: the connection was lost meanwhile; it comes again unless the acknowledgement had been
+    /// written by then.
     pub async fn ack(self) -> Result<()> {
         self.say(None).await
     }

@@ -97,7 +97,9 @@ pub(super) fn answer(said: Vec<Said>, failures: &[v1::OutcomeFailure]) {
     for said in said {
         let which = said.which;
         let refused = failures.iter().find(|failure| {
-            failure.partition == which.partition && (failure.offset..=failure.last_offset).contains(&which.offset)
+            (failure.partition, failure.log_epoch, failure.lease_epoch)
+                == (which.partition, which.log_epoch, which.lease_epoch)
+                && (failure.offset..=failure.last_offset).contains(&which.offset)
         });
         let error = refused.map(|failure| Error::from(failure.error.clone().unwrap_or_default()));
         if let Some(error) = &error {
@@ -117,6 +119,25 @@ mod tests {
     fn said(partition: u32, offset: i64, failure: Option<Failure>) -> Said {
         let which = Which { generation: 1, partition, log_epoch: 0, lease_epoch: 7, offset };
         Said { which, failure, waiter: None }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_for_the_delivery_that_it_names() {
+        let (late, told_late) = oneshot::channel();
+        let (again, told_again) = oneshot::channel();
+        let mut said = [said(0, 3, None), said(0, 3, None)];
+        (said[0].which.lease_epoch, said[0].waiter) = (12, Some(late));
+        (said[1].which.lease_epoch, said[1].waiter) = (13, Some(again));
+        let refused = v1::OutcomeFailure {
+            offset: 3,
+            last_offset: 3,
+            lease_epoch: 12,
+            error: Some(v1::ErrorStatus { reason: "EVENT_NOT_IN_FLIGHT".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        answer(said.into(), &[refused]);
+        assert_eq!(told_late.await.expect("answered").expect_err("refused").reason(), "EVENT_NOT_IN_FLIGHT");
+        told_again.await.expect("answered").expect("durable");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::delivery::control::{OutcomeFailure, member_fenced};
 use crate::delivery::pool::desk::{Origin, Taken};
 use crate::domain::ids::PartitionId;
+use crate::domain::position::Fence;
 use crate::domain::ranges::Ranges;
 use crate::domain::retry::{Cause, Fate, RetryPolicy, Tries, decide};
 use crate::domain::{Applied, Error, Reason};
@@ -17,9 +18,16 @@ use uuid::Uuid;
 pub(super) struct Waiting {
     pub reply: oneshot::Sender<Vec<OutcomeFailure>>,
     pub failures: Vec<OutcomeFailure>,
-    /// What it speaks of: by claim or retry.
-    pub parts: Vec<(Which, u32, Ranges)>,
+    pub parts: Vec<Part>,
     pub since_ms: u64,
+}
+
+/// Events that a frame speaks of.
+pub(super) struct Part {
+    pub which: Which,
+    pub partition: u32,
+    pub fence: Fence,
+    pub offsets: Ranges,
 }
 
 /// What an outcome is written to.
@@ -173,8 +181,8 @@ impl Waiting {
     pub fn answer(mut self, lost: &HashSet<Which>, repeated: bool) {
         if !lost.is_empty() {
             let why = if repeated { unknown_after_repeat } else { member_fenced };
-            let fenced = self.parts.iter().filter(|(which, ..)| lost.contains(which));
-            let failures = fenced.flat_map(|(_, partition, offsets)| failures(*partition, offsets, why));
+            let fenced = self.parts.iter().filter(|part| lost.contains(&part.which));
+            let failures = fenced.flat_map(|part| part.failures(why));
             self.failures.extend(failures.collect::<Vec<_>>());
         }
         // A Commit stream that has gone does not need its answer.
@@ -189,7 +197,7 @@ impl Waiting {
             );
             Error::new(Reason::OutcomeUnknown, message).applied(Applied::Unknown).fact("partition", partition)
         };
-        let parts = self.parts.iter().flat_map(|(_, partition, offsets)| failures(*partition, offsets, unknown));
+        let parts = self.parts.iter().flat_map(|part| part.failures(unknown));
         self.failures.extend(parts.collect::<Vec<_>>());
         let _ = self.reply.send(self.failures);
     }
@@ -201,6 +209,9 @@ fn unknown_after_repeat(partition: u32) -> Error {
     Error::new(Reason::OutcomeUnknown, message).applied(Applied::Unknown).fact("partition", partition)
 }
 
-fn failures(partition: u32, offsets: &Ranges, error: impl Fn(u32) -> Error) -> impl Iterator<Item = OutcomeFailure> {
-    offsets.iter().map(move |offsets| OutcomeFailure { partition, offsets, error: error(partition) })
+impl Part {
+    fn failures(&self, error: impl Fn(u32) -> Error) -> impl Iterator<Item = OutcomeFailure> {
+        let (partition, fence) = (self.partition, self.fence);
+        self.offsets.iter().map(move |offsets| OutcomeFailure { partition, fence, offsets, error: error(partition) })
+    }
 }

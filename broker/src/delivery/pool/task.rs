@@ -4,7 +4,7 @@ use crate::delivery::control::{EventOutcome, OutcomeFailure, Verdict};
 use crate::delivery::frame::Frame;
 use crate::delivery::pool::claims::Lane;
 use crate::delivery::pool::desk::{Desk, Origin, SeatId, Taken};
-use crate::delivery::pool::gathered::{self, Failing, Gathered, Waiting};
+use crate::delivery::pool::gathered::{self, Failing, Gathered, Part, Waiting};
 use crate::delivery::pool::sieve::Sieve;
 use crate::delivery::pool::writing::Written;
 use crate::delivery::pool::{Going, Message, PoolKey, Pools, Sitting};
@@ -293,7 +293,7 @@ impl PoolTask {
         let member = self.desk.member(seat).unwrap_or_else(|| "".into());
         let (mut failures, mut parts) = (Vec::new(), Vec::new());
         for outcome in outcomes {
-            let partition = outcome.partition;
+            let (partition, fence) = (outcome.partition, outcome.fence);
             let refused = if let Verdict::Extend { by } = &outcome.verdict {
                 let by = by.map_or(self.group.ack_timeout_ms.unsigned_abs(), |by| by.as_millis() as u64);
                 self.desk.extend(seat, &outcome, now + by)
@@ -304,11 +304,12 @@ impl PoolTask {
                         None => self.ack(&taken),
                         Some(failing) => self.fail(&taken, &failing),
                     };
-                    parts.extend(which.map(|which| (which, partition, taken.offsets)));
+                    parts.extend(which.map(|which| Part { which, partition, fence, offsets: taken.offsets }));
                 }
                 refused
             };
-            failures.extend(refused.into_iter().map(|(offsets, error)| OutcomeFailure { partition, offsets, error }));
+            let failure = |(offsets, error)| OutcomeFailure { partition, fence, offsets, error };
+            failures.extend(refused.into_iter().map(failure));
         }
         if parts.is_empty() {
             // Nothing to be written: extensions, and what was refused.

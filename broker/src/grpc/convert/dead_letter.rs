@@ -1,15 +1,21 @@
 //! Dead letters.
 
-use crate::catalogue::{DeadLetterChange, DeadLetterVerb};
+use crate::catalogue::{DeadLetterChange, DeadLetterEdit, DeadLetterVerb};
 use crate::delivery::frame::Delivery;
-use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, spacing_us};
+use crate::domain::dead_letter::{
+    DeadLetter, DeadLetterFilter, EventEdit, FailedAttempt, Handled, LastEdit, spacing_us,
+};
+use crate::domain::event::Batch;
 use crate::domain::ids::GroupName;
 use crate::domain::limits::{DEAD_LETTER_IDS_MAX, ERROR_CLASS_BYTES_MAX, REASON_BYTES_MAX};
 use crate::domain::position::{Fence, LogEpoch};
 use crate::domain::{Error, Result};
 use crate::grpc::convert::delivery::stored;
+use crate::grpc::convert::event::event;
+use crate::grpc::convert::mask;
 use crate::grpc::convert::time::{duration, timestamp, timestamp_us};
 use eventflow_proto::v1::{self, PayloadView};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Which dead letters.
@@ -39,6 +45,23 @@ pub fn id(field: &str, text: &str) -> Result<Uuid> {
     text.parse().map_err(|_| Error::invalid(field, "must be the id of a dead letter, a UUID"))
 }
 
+/// What an event shall become.
+pub fn edit(request: v1::UpdateDeadLetterRequest) -> Result<DeadLetterEdit> {
+    let paths = mask::paths(request.update_mask.as_ref(), &EventEdit::FIELDS)?;
+    let wire = request.event.ok_or_else(|| Error::invalid("event", "must be set"))?;
+    let new = event("event", wire)?;
+    let named = |path| paths.contains(&path);
+    Ok(DeadLetterEdit {
+        group: GroupName::parse("group", &request.group)?,
+        id: id("dead_letter_id", &request.dead_letter_id)?,
+        edit: EventEdit {
+            payload: named("payload").then_some(new.payload),
+            headers: named("headers").then_some(new.headers),
+            content_type: named("content_type").then_some(new.content_type),
+        },
+    })
+}
+
 pub fn redrive(request: v1::RedriveDeadLettersRequest) -> Result<DeadLetterChange> {
     Ok(DeadLetterChange {
         group: GroupName::parse("group", &request.group)?,
@@ -63,18 +86,36 @@ pub fn page(group: &GroupName, (letters, next_page_token): (Vec<DeadLetter>, Str
 }
 
 pub fn dead_letter(group: &GroupName, letter: DeadLetter, payloads: PayloadView) -> v1::DeadLetterEvent {
-    let fence = Fence { log_epoch: LogEpoch::of(letter.event.base_offset).0, lease_epoch: 0 };
-    let delivery = Delivery { partition: letter.partition, fence, batch: letter.event, events: 0..1, picked: None };
+    let partition = letter.partition;
     v1::DeadLetterEvent {
         dead_letter_id: letter.id.to_string(),
         group: group.as_str().to_owned(),
-        // One event alone.
-        event: stored(&delivery, payloads).pop(),
+        event: alone(partition, letter.event, payloads),
         attempts: letter.attempts,
         reason: letter.reason,
         error_class: letter.error_class,
         dead_time: Some(timestamp(letter.dead_at)),
         history: letter.history.into_iter().map(attempt).collect(),
+        edit: letter.edit.map(|edit| v1::DeadLetterEdit {
+            original: edit.original.clone().and_then(|original| alone(partition, original, payloads)?.event),
+            ..last_edit(&edit)
+        }),
+    }
+}
+
+/// The one event of a batch, with its position.
+fn alone(partition: u32, batch: Arc<Batch>, payloads: PayloadView) -> Option<v1::StoredEvent> {
+    let fence = Fence { log_epoch: LogEpoch::of(batch.base_offset).0, lease_epoch: 0 };
+    stored(&Delivery { partition, fence, batch, events: 0..1, picked: None }, payloads).pop()
+}
+
+/// An edit without the original.
+fn last_edit(edit: &LastEdit) -> v1::DeadLetterEdit {
+    v1::DeadLetterEdit {
+        editor: edit.editor.clone(),
+        edit_time: Some(timestamp(edit.at)),
+        changed_fields: edit.changed.clone(),
+        original: None,
     }
 }
 
@@ -86,6 +127,12 @@ fn attempt(attempt: FailedAttempt) -> v1::FailedAttempt {
         reason: attempt.reason,
         error_class: attempt.error_class,
         duration: Some(duration(attempt.duration_ms * 1_000)),
+    }
+}
+
+impl From<&DeadLetter> for v1::UpdateDeadLetterResponse {
+    fn from(letter: &DeadLetter) -> Self {
+        Self { edit: letter.edit.as_ref().map(last_edit) }
     }
 }
 

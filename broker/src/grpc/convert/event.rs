@@ -23,6 +23,11 @@ pub fn events(wire: Vec<v1::Event>, trace: Option<&Trace>) -> Result<Vec<Event>>
     Ok(events)
 }
 
+/// One canonical event, which stands in a field of its request.
+pub fn event(field: &str, wire: v1::Event) -> Result<Event> {
+    canonical(wire, None).map_err(|problem| problem.within(field))
+}
+
 /// A field that is wrong, without the path to its event: most events are fine, and their path is never built.
 struct Problem {
     field: String,
@@ -31,7 +36,11 @@ struct Problem {
 
 impl Problem {
     fn at(self, index: usize) -> Error {
-        Error::invalid(format!("events[{index}].{}", self.field), self.description).applied(Applied::No)
+        self.within(&format!("events[{index}]"))
+    }
+
+    fn within(self, event: &str) -> Error {
+        Error::invalid(format!("{event}.{}", self.field), self.description).applied(Applied::No)
     }
 }
 

@@ -76,6 +76,8 @@ pub fn outcome_response(frame_id: u64, failures: Vec<OutcomeFailure>) -> v1::Com
         offset: failure.offsets.start,
         last_offset: failure.offsets.end - 1,
         error: Some(to_error_status(&failure.error)),
+        log_epoch: failure.fence.log_epoch.unsigned_abs(),
+        lease_epoch: failure.fence.lease_epoch.unsigned_abs(),
     };
     v1::CommitResponse { frame_id, results: Vec::new(), failures: failures.into_iter().map(failure).collect() }
 }

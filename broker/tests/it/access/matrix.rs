@@ -80,6 +80,7 @@ async fn credentials(ground: &Ground, app: &App) -> BTreeMap<&'static str, Optio
 pub struct Objects {
     clients: Clients,
     admin: Clients,
+    database: tokio_postgres::Client,
     made: usize,
 }
 
@@ -87,7 +88,7 @@ impl Objects {
     pub async fn new(ground: &Ground, app: &App) -> Self {
         let admin = ground.signed_in(app, "acme", "maker@example.com", Role::Admin).await;
         let clients = Clients::new(app, &ground.key("acme").await).await;
-        Self { clients, admin: Clients::new(app, &admin).await, made: 0 }
+        Self { clients, admin: Clients::new(app, &admin).await, database: ground.database.connect().await, made: 0 }
     }
 
     /// The request with names of new objects in it.
@@ -104,9 +105,11 @@ impl Objects {
         }
         let user = if request.contains("$user") { self.user(number).await } else { String::new() };
         let key = if request.contains("$key") { self.key().await } else { String::new() };
+        let letter = if request.contains("$letter") { self.letter(&group).await } else { String::new() };
         request
             .replace("$key", &key)
             .replace("$user", &user)
+            .replace("$letter", &letter)
             .replace("$stream", &stream)
             .replace("$group", &group)
             .replace("$fresh", &format!("own.f{number}"))
@@ -121,6 +124,17 @@ impl Objects {
             v1::User { email: format!("u{number}@example.com"), role: v1::Role::Viewer.into(), ..Default::default() };
         let request = v1::InviteUserRequest { user: Some(user), ..Default::default() };
         self.admin.users.invite_user(request).await.expect("invited").into_inner().user.expect("a user").id
+    }
+
+    /// The id of a dead letter of a group.
+    async fn letter(&self, group: &str) -> String {
+        let sql = "insert into eventflow.dead_letter_event (
+                organization_id, group_id, partition_id, event_offset, attempts, reason, error_class, history, appended_at, payload)
+            select o.organization_id, o.group_id, o.partition_id, 0, 1, 'not valid', '', '[]'::jsonb, clock_timestamp(), 'an event'::bytea
+            from eventflow.consumer_offset o join eventflow.consumer_group g on g.group_id = o.group_id
+            where g.name = $1
+            returning dead_letter_id";
+        self.database.query_one(sql, &[&group]).await.expect("a dead letter").get::<_, uuid::Uuid>(0).to_string()
     }
 
     /// The id of a key that may manage.

@@ -8,13 +8,13 @@ use eventflow::{Client, ClientOptions};
 use eventflow_proto::v1;
 use eventflow_testkit::within;
 
-async fn client(ground: &crate::support::Ground, app: &eventflow_broker::runtime::app::App) -> Client {
+pub async fn client(ground: &crate::support::Ground, app: &eventflow_broker::runtime::app::App) -> Client {
     let options = ClientOptions::new(&format!("eventflow://{}?tls=off", app.grpc_address())).expect("a url");
     Client::connect_with(options.api_key(ground.key("acme").await)).await.expect("connected")
 }
 
 /// Fails what comes until so many events are dead letters.
-async fn kill(member: &mut Member, count: usize) {
+pub async fn kill(member: &mut Member, count: usize) {
     let mut dead = 0;
     while dead < count {
         for event in member.events().await {

@@ -86,9 +86,17 @@ async fn an_event_without_an_outcome_is_tried_again_and_a_late_one_is_refused() 
     let late = member.events().await.remove(0);
     assert_eq!((late.text.as_str(), late.attempt), ("c", 2), "what was extended is not tried again");
     assert!(late.last_reason.contains("no outcome within"), "{}", late.last_reason);
-    assert_eq!(member.settle_one(&late, ack()).await, None);
-    let refused = member.settle_one(&c, ack()).await;
-    assert!(matches!(refused.as_deref(), Some("ACK_DEADLINE_PASSED" | "EVENT_NOT_IN_FLIGHT")), "{refused:?}");
+    let (in_time, too_late) = (late.outcome(ack()), c.outcome(ack()));
+    assert_ne!(in_time.lease_epoch, too_late.lease_epoch);
+    let refused = member.settle(vec![in_time, too_late.clone()]).await;
+    let refused: Vec<_> = refused.iter().map(|failure| (failure.offset, failure.lease_epoch)).collect();
+    assert_eq!(
+        refused,
+        [(c.offset, too_late.lease_epoch)],
+        "of two outcomes of one event, the answer names the late one"
+    );
+    let again = member.settle_one(&c, ack()).await;
+    assert!(matches!(again.as_deref(), Some("ACK_DEADLINE_PASSED" | "EVENT_NOT_IN_FLIGHT")), "{again:?}");
     for event in &events {
         assert_eq!(member.settle_one(event, ack()).await, None);
     }

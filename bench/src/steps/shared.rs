@@ -1,0 +1,75 @@
+//! A shared group: workers take a backlog and acknowledge each event by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use eventflow::{Client, DeliveryMode, GroupSpec, Position, Worker};
+use tokio::task::JoinSet;
+
+use super::Step;
+use crate::Result;
+use crate::client_side::{Keys, publish_for};
+use crate::figures::Sample;
+use crate::payloads::{Kind, Pool};
+
+const STREAM: &str = "shared";
+const WORKERS: usize = 2;
+/// How long it may take until everything is done.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
+    let mut pool = Pool::new(Kind::Json, 200);
+    let (producer, warm_up) = step.warm_producer(STREAM, &mut pool, Keys::Many).await?;
+    let published = publish_for(&producer, &mut pool, Keys::Many, step.span / 2).await?;
+    let backlog = warm_up + published.events;
+    step.ground.settle().await?;
+    let operator = step.ground.client()?;
+    let spec = GroupSpec::default().mode(DeliveryMode::Shared);
+    operator.groups().create(STREAM, STREAM, Position::Earliest, spec).await?;
+    let before = step.ground.usage().await?;
+    let start = Instant::now();
+    let handled = Arc::new(AtomicU64::new(0));
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        let worker = step.ground.client()?.worker(STREAM).build().await?;
+        workers.spawn(work(worker, handled.clone()));
+    }
+    until_done(&operator, &mut workers).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    let spent = step.ground.usage().await?.since(&before);
+    let seen = handled.load(Ordering::Relaxed);
+    if seen != backlog {
+        return Err(format!("{seen} events were handled of {backlog}").into());
+    }
+    let sample = Sample::new("shared", backlog as f64 / seconds)
+        .with("events", backlog)
+        .with("seconds", seconds)
+        .with("workers", WORKERS)
+        .with("broker_cpu_seconds", spent.broker_seconds)
+        .with("postgres_cpu_seconds", spent.postgres_seconds);
+    Ok(vec![sample])
+}
+
+/// Acknowledges whatever comes.
+async fn work(worker: Worker, handled: Arc<AtomicU64>) -> Result<()> {
+    while let Some(job) = worker.next().await {
+        job?.ack_soon();
+        handled.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Returns when the group's progress says that every event is done: acknowledged, and durably so.
+async fn until_done(operator: &Client, workers: &mut JoinSet<Result<()>>) -> Result<()> {
+    let done = async {
+        while operator.groups().lag(STREAM).await?.events > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok::<(), crate::Failure>(())
+    };
+    tokio::select! {
+        done = tokio::time::timeout(PATIENCE, done) => done.map_err(|_| "not everything was done in time")?,
+        _ = workers.join_next() => Err("a worker ended".into()),
+    }
+}
