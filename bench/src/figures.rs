@@ -68,6 +68,7 @@ pub const KINDS: &[Kind] = &[
     plain("retry_storm", "100,000 events failed, each by itself", "events/s"),
     at_most("retry_storm_p99", "publish p99 meanwhile, against before", "times", 2.0),
     at_most("schema_check", "one 1,000 B event against its compiled schema", "µs", 10.0),
+    plain("rules", "copied by a rule behind one that masks, 200 B, 10,000 keys", "events/s"),
     at_most("server_cpu", "server CPU per million published, 200 B", "s", 3.0),
     plain("broker_cpu", "of that the broker", "s"),
     plain("postgres_cpu", "of that Postgres", "s"),

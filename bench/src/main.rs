@@ -59,11 +59,11 @@ fn run(arguments: Arguments) -> Result<()> {
     runtime.block_on(async {
         let work = async {
             match arguments.command {
-                None => suite::run(&arguments.suite).await,
-                Some(Command::Reclaim(reclaim)) => long::reclaim::run(&reclaim).await,
-                Some(Command::HeldTransaction(held)) => long::held_transaction::run(&held).await,
-                Some(Command::Neighbour(neighbour)) => long::neighbour::run(&neighbour).await,
-                Some(Command::Safety(safety)) => safety::run(&safety).await,
+                None => Box::pin(suite::run(&arguments.suite)).await,
+                Some(Command::Reclaim(reclaim)) => Box::pin(long::reclaim::run(&reclaim)).await,
+                Some(Command::HeldTransaction(held)) => Box::pin(long::held_transaction::run(&held)).await,
+                Some(Command::Neighbour(neighbour)) => Box::pin(long::neighbour::run(&neighbour)).await,
+                Some(Command::Safety(safety)) => Box::pin(safety::run(&safety)).await,
             }
         };
         let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -21,6 +21,7 @@ pub enum Part {
     Schema,
     Shared,
     RetryStorm,
+    Rules,
 }
 
 pub async fn run(arguments: &SuiteArguments) -> Result<()> {
@@ -103,6 +104,9 @@ async fn round_of(arguments: &SuiteArguments, ground: &Ground) -> Result<Vec<Sam
     }
     if arguments.wants(Part::RetryStorm) {
         note(&mut samples, steps::retry_storm::measure(&step).await?);
+    }
+    if arguments.wants(Part::Rules) {
+        note(&mut samples, steps::rules::measure(&step).await?);
     }
     Ok(samples)
 }

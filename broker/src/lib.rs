@@ -9,6 +9,7 @@
 //! - [`groups`]: membership, leases, assignment, fencing.
 //! - [`delivery`]: one session a subscriber; reading the log; committing progress.
 //! - [`mail`]: letters to people, on their way to a mail server.
+//! - [`rules`]: processing rules, carried out behind the log.
 //! - [`jobs`]: what happens without being asked: sweeping, retention, pruning.
 //! - [`limits`]: quotas and rates of organizations and credentials.
 //! - [`redis`]: what brokers may share beside Postgres, when they have one.
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod mail;
 pub mod publish;
 pub mod redis;
+pub mod rules;
 pub mod runtime;
 pub mod schemas;
 pub mod store;

@@ -35,6 +35,8 @@ pub enum Command {
     Stream(client::stream::Arguments),
     /// Schemas of a stream's events: register, list, show, check, validate
     Schema(client::schema::Arguments),
+    /// Processing rules of a stream: create, list, describe, update, delete, enable, disable, test, status
+    Rule(client::rule::Arguments),
     /// Publish an event, or a file of them
     Publish(publish::Arguments),
     /// Read a stream, or join a consumer group
@@ -89,6 +91,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Stream(arguments) => client::stream::run(arguments).await,
             Self::Schema(arguments) => client::schema::run(arguments).await,
+            Self::Rule(arguments) => client::rule::run(arguments).await,
             Self::Publish(arguments) => publish::run(arguments).await,
             Self::Consume(arguments) => consume::run(arguments).await,
             Self::Poll(arguments) => client::poll::poll(arguments).await,

@@ -168,3 +168,17 @@ pub const POLL_BYTES_MAX: u64 = 3 * 1024 * 1024;
 pub const POLL_WAIT_MS_DEFAULT: i64 = 10_000;
 /// How long a `Poll` waits at most, in milliseconds.
 pub const POLL_WAIT_MS_MAX: i64 = 20_000;
+/// Processing rules of one stream.
+pub const RULES_MAX: usize = 64;
+/// Headers that one rule sets and removes together, and fields that one rule redacts.
+pub const RULE_ITEMS_MAX: usize = 32;
+/// A field that a rule redacts, in bytes.
+pub const RULE_FIELD_BYTES_MAX: usize = 512;
+/// Rules in a chain of streams that an event may come through.
+pub const RULE_HOPS_MAX: u32 = 8;
+/// Stored events that one `TestRule` reads.
+pub const RULE_TEST_EVENTS_MAX: u32 = 10_000;
+/// Stored events that `TestRule` reads when it is not told.
+pub const RULE_TEST_EVENTS_DEFAULT: u32 = 1_000;
+/// Events that one answer of `TestRule` shows.
+pub const RULE_TEST_SHOWN_MAX: usize = 100;

@@ -23,6 +23,7 @@ use crate::{
     position::Appended,
     producer::{Hub, ProducerBuilder},
     read::ReadBuilder,
+    rules::Rules,
     schemas::Schemas,
     streams::Streams,
     users::Users,
@@ -114,6 +115,11 @@ impl Client {
     /// Administration of users.
     pub fn users(&self) -> Users {
         Users::new(self.clone())
+    }
+
+    /// Processing rules of streams.
+    pub fn rules(&self) -> Rules {
+        Rules::new(self.clone())
     }
 
     /// Schemas of streams.

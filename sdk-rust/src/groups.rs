@@ -62,6 +62,8 @@ pub struct GroupInfo {
     pub filter: String,
     /// Raised with every change of the filter.
     pub filter_version: i64,
+    /// `rules`: it runs the rules of its stream; empty: it is yours.
+    pub managed_by: String,
     /// Members now.
     pub member_count: u32,
     /// Raised at every change of membership.

@@ -56,6 +56,7 @@ pub mod polling;
 mod position;
 pub mod producer;
 pub mod read;
+pub mod rules;
 pub mod schemas;
 pub mod streams;
 pub mod users;

@@ -8,6 +8,7 @@ pub mod publish;
 pub mod publish_latency;
 pub mod push_latency;
 pub mod retry_storm;
+pub mod rules;
 pub mod schema;
 pub mod shared;
 

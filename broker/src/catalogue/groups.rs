@@ -9,9 +9,10 @@ use crate::domain::Result;
 use crate::domain::audit::Target;
 use crate::domain::group::{ConsumerGroup, group_exists, group_has_members, group_not_found};
 use crate::domain::group_settings::{GroupChange, NewGroup};
-use crate::domain::ids::{GroupId, GroupName, StreamName};
+use crate::domain::ids::{GroupId, GroupName, StreamId, StreamName};
 use crate::domain::page::{List, page_size};
 use crate::domain::reports::{HotKey, Member, OutcomeCounts, PartitionLag};
+use crate::domain::rule::group_managed;
 use crate::domain::stream::stream_not_found;
 use crate::identity::{Describe, Granted, ManageGroups, Permission};
 use crate::store::{Tenant, consumer_groups, streams};
@@ -106,7 +107,10 @@ impl Catalogue {
     ) -> Result<Answer<GroupId>> {
         let target = |_: &GroupId| Target::group(name);
         let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
-            find(&tenant, granted, name).await?;
+            let group = find(&tenant, granted, name).await?;
+            if group.managed {
+                return Err(group_managed(name.as_str(), group.stream.as_str()));
+            }
             let deleted = consumer_groups::delete(&tenant, name).await?;
             let (id, members) = deleted.ok_or_else(|| group_not_found(name.as_str()))?;
             // Known only now, under the group's lock; the error takes the deletion back.
@@ -166,6 +170,19 @@ impl Catalogue {
             Ok((lag, counts, hot))
         };
         self.0.store.tenant(organization, lag).await
+    }
+
+    /// Makes the group that runs the rules of a stream, in the transaction of its first rule. The caller holds the stream.
+    pub async fn create_managed(&self, tenant: &Tenant, stream: StreamId, new: &NewGroup) -> Result<GroupId> {
+        let made = consumer_groups::create(tenant, stream, new).await?;
+        let made = made.ok_or_else(|| group_exists(&new.name))?;
+        self.room_for(tenant, More { groups: 1, ..More::default() }).await?;
+        Ok(made)
+    }
+
+    /// Tells whoever watches a group that it was made, changed or removed by somebody else's transaction.
+    pub fn group_changed(&self, group: GroupId) {
+        self.0.changed.group(group);
     }
 
     fn announced(&self, answer: Answer<ConsumerGroup>) -> Result<Answer<ConsumerGroup>> {

@@ -9,7 +9,7 @@ use crate::domain::reports::PartitionStatistics;
 use crate::domain::stream::{Stream, key_remap_not_allowed, stream_exists, stream_has_groups, stream_not_found};
 use crate::domain::stream_settings::{NewStream, StreamChange, more_partitions};
 use crate::identity::{Describe, Granted, ManageStreams, Permission};
-use crate::store::{Tenant, consumer_groups, streams};
+use crate::store::{Tenant, consumer_groups, rules, streams};
 
 /// What a deletion may take with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,7 @@ impl Catalogue {
                 return Err(stream_has_groups(name, &groups));
             }
             let groups = consumer_groups::delete_of_stream(&tenant, id).await?;
+            rules::delete_pipeline(&tenant, id).await?;
             streams::delete(&tenant, id).await?;
             Ok(Deleted { groups })
         });

@@ -34,6 +34,7 @@ use crate::delivery::polling::Polls;
 use crate::delivery::pool::Pools;
 use crate::delivery::registry::Registry;
 use crate::domain::ids::GroupName;
+use crate::domain::rule::group_managed;
 use crate::domain::{Error, Result};
 use crate::groups::{Groups, Trust};
 use crate::identity::{Consume, Granted};
@@ -112,6 +113,10 @@ impl Deliveries {
     /// Makes the caller a member and returns its frames; the session lives until they are dropped.
     pub async fn subscribe(&self, granted: &Granted<Consume>, subscription: Subscription) -> Result<Frames> {
         let group = self.catalogue.group(granted, &subscription.group).await?;
+        // A member from outside would take events that no rule then sees.
+        if group.managed && !granted.is_of_rules() {
+            return Err(group_managed(group.name.as_str(), group.stream.as_str()));
+        }
         let stream = self.catalogue.stream_by_id(granted.organization(), group.stream_id).await?;
         let (outlet, frames) = frames();
         let member = subscription.member.clone().unwrap_or_else(|| format!("member-{}", Uuid::new_v4().simple()));

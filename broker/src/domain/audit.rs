@@ -1,7 +1,7 @@
 //! The audit log: who did what to which object, from where, with which result. It never holds a secret: an entry is made of ids,
 //! names and words of ours, not of what a request says.
 
-use super::ids::{GroupName, OrganizationId, StreamName};
+use super::ids::{GroupName, OrganizationId, RuleName, StreamName};
 use super::{Error, Result};
 use std::sync::Arc;
 
@@ -58,6 +58,11 @@ impl Target {
     pub fn schema(stream: &StreamName, event_type: &str) -> Self {
         let name = if event_type.is_empty() { stream.to_string() } else { format!("{stream}/{event_type}") };
         Self::new("schema", name)
+    }
+
+    /// Of a stream.
+    pub fn rule(stream: &StreamName, name: &RuleName) -> Self {
+        Self::new("rule", format!("{stream}/{name}"))
     }
 
     pub fn organization(name: &str) -> Self {

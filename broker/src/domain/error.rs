@@ -84,6 +84,10 @@ reasons! {
     ConsumerGroupNotFound = "CONSUMER_GROUP_NOT_FOUND", NotFound, "No such consumer group in this organization.";
     ConsumerGroupExists = "CONSUMER_GROUP_EXISTS", AlreadyExists, "A consumer group of that name exists.";
     ConsumerGroupHasMembers = "CONSUMER_GROUP_HAS_MEMBERS", FailedPrecondition, "The group has members; stop them or use force.";
+    ConsumerGroupManaged = "CONSUMER_GROUP_MANAGED", FailedPrecondition, "The group runs the rules of its stream, and belongs to the broker.";
+    RuleNotFound = "RULE_NOT_FOUND", NotFound, "The stream has no such rule.";
+    RuleExists = "RULE_EXISTS", AlreadyExists, "The stream has a rule of that name.";
+    TooManyRules = "TOO_MANY_RULES", FailedPrecondition, "The stream has as many rules as allowed.";
     SchemaNotFound = "SCHEMA_NOT_FOUND", NotFound, "The stream has no such schema.";
     SchemaIncompatible = "SCHEMA_INCOMPATIBLE", FailedPrecondition, "The stream's compatibility mode does not allow this step, or it cannot be decided.";
     SchemaViolation = "SCHEMA_VIOLATION", InvalidArgument, "An event does not fit its schema; the violations name the places.";

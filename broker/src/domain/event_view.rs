@@ -1,6 +1,8 @@
-//! A look into an event where it lies, in its canonical encoding: nothing is copied, nothing is allocated.
+//! A look into an event where it lies, in its canonical encoding: nothing is copied, nothing is allocated. And the way back to an
+//! event of its own, for those who change it.
 
-use crate::domain::event::Encoded;
+use crate::domain::event::{DELIVER_AT, Encoded, Event, headers_text};
+use std::collections::BTreeMap;
 
 /// The fields of an encoded event that decisions are made by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +37,34 @@ impl Encoded {
         }
         Some(view)
     }
+
+    /// The event at an index, as [`view`](Self::view) finds it; its payload is shared.
+    pub fn event(&self, index: usize) -> Option<Event> {
+        let view = self.view(index)?;
+        let (mut event, mut headers) = (Event::default(), BTreeMap::new());
+        let mut rest = view.fields;
+        while !rest.is_empty() {
+            match take_field(&mut rest)? {
+                (1, field) => event.id = Some(field.text()?.to_owned()),
+                (4, field) => {
+                    let (name, value) = header(field.bytes()?)?;
+                    headers.insert(name.to_owned(), value.to_owned());
+                }
+                (6, field) => event.time_us = Some(timestamp_us(field.bytes()?)?),
+                _ => {}
+            }
+        }
+        // Kept among the headers, as it was admitted.
+        if let Some(at) = view.deliver_at_us {
+            headers.insert(DELIVER_AT.to_owned(), at.to_string());
+        }
+        event.kind = view.kind.to_owned();
+        event.key = view.key.map(str::to_owned);
+        event.headers = headers_text(&headers);
+        event.content_type = view.content_type.to_owned();
+        event.payload = if view.payload.is_empty() { event.payload } else { self.bytes.slice_ref(view.payload) };
+        Some(event)
+    }
 }
 
 impl<'a> EventView<'a> {
@@ -43,20 +73,26 @@ impl<'a> EventView<'a> {
         let mut rest = self.fields;
         while !rest.is_empty() {
             let (4, field) = take_field(&mut rest)? else { continue };
-            let (mut name, mut value, mut header) = ("", "", field.bytes()?);
-            while !header.is_empty() {
-                match take_field(&mut header)? {
-                    (1, field) => name = field.text()?,
-                    (2, field) => value = field.text()?,
-                    _ => {}
-                }
-            }
+            let (name, value) = header(field.bytes()?)?;
             if name == wanted {
                 return Some(value);
             }
         }
         None
     }
+}
+
+/// Name and value of a header.
+fn header(mut header: &[u8]) -> Option<(&str, &str)> {
+    let (mut name, mut value) = ("", "");
+    while !header.is_empty() {
+        match take_field(&mut header)? {
+            (1, field) => name = field.text()?,
+            (2, field) => value = field.text()?,
+            _ => {}
+        }
+    }
+    Some((name, value))
 }
 
 /// A `google.protobuf.Timestamp` in microseconds.
@@ -150,6 +186,9 @@ mod tests {
             prop_assert!(headers.iter().all(|(name, value)| seen[name.as_str()] == value));
             prop_assert_eq!(encoded.view(0).expect("a view").key, None);
             prop_assert!(encoded.view(2).is_none());
+            prop_assert_eq!(encoded.event(1), Some(event));
+            prop_assert_eq!(encoded.event(0), Some(Event::default()));
+            prop_assert_eq!(encoded.event(2), None);
         }
     }
 }

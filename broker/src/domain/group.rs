@@ -59,6 +59,8 @@ pub struct ConsumerGroup {
     pub filter: Option<Filter>,
     pub filter_version: i64,
     pub labels: BTreeMap<String, String>,
+    /// It runs the rules of its stream: members are brokers.
+    pub managed: bool,
     pub paused: bool,
     pub generation: i64,
     pub member_count: u32,

@@ -15,6 +15,10 @@ pub struct StreamId(pub i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId(pub i64);
 
+/// A processing rule, for ever: a recreated name is another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(pub i64);
+
 /// A consumer group, for ever: a recreated name is another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub i64);
@@ -52,6 +56,10 @@ name_type!(
 name_type!(
     /// Name of a consumer group, plain within its organization.
     GroupName
+);
+name_type!(
+    /// Name of a processing rule, plain within its stream.
+    RuleName
 );
 
 fn check_name(field: &str, text: &str) -> Result<()> {

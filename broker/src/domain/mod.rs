@@ -27,6 +27,7 @@ pub mod quota;
 pub mod ranges;
 pub mod reports;
 pub mod retry;
+pub mod rule;
 pub mod schema;
 pub mod stream;
 pub mod stream_settings;

@@ -88,3 +88,41 @@ pub struct GroupLag {
     /// Age of the next event, of the partition where it is oldest; 0 at the head.
     pub seconds: f64,
 }
+
+/// What brokers have counted of a rule. Times are microseconds since 1970, database time.
+#[derive(Clone, Debug)]
+pub struct RuleCounts {
+    pub name: String,
+    pub disabled: bool,
+    pub processed: i64,
+    pub matched: i64,
+    pub copied: i64,
+    pub failed: i64,
+    pub last_failure: String,
+    pub last_failure_at: Option<i64>,
+}
+
+/// What a broker has counted of a rule and not written yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleDeltas {
+    pub processed: i64,
+    pub matched: i64,
+    pub copied: i64,
+    pub failed: i64,
+    pub last_failure: String,
+}
+
+/// What runs the rules of a stream, and how far it is.
+#[derive(Clone, Debug, Default)]
+pub struct RuleStatus {
+    /// None: the stream has no rules.
+    pub group: Option<String>,
+    pub version: i64,
+    pub paused: bool,
+    pub brokers: u32,
+    pub lag_events: i64,
+    pub lag_seconds: f64,
+    pub retries: i64,
+    pub dead_letters: i64,
+    pub rules: Vec<RuleCounts>,
+}

@@ -19,6 +19,7 @@ pub mod organizations;
 mod preface;
 pub mod publish;
 pub mod reflection;
+pub mod rules;
 pub mod schemas;
 pub mod servers;
 pub mod status;
@@ -32,17 +33,19 @@ use eventflow_proto::v1::{
     consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
     dead_letter_service_server::DeadLetterService, log_service_server::LogService,
     organization_service_server::OrganizationService, publisher_service_server::PublisherService,
-    schema_service_server::SchemaService, stream_service_server::StreamService, user_service_server::UserService,
+    rule_service_server::RuleService, schema_service_server::SchemaService, stream_service_server::StreamService,
+    user_service_server::UserService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 /// The services that administer what there is.
-pub struct Administration<S, G, D, R> {
+pub struct Administration<S, G, D, R, P> {
     pub streams: S,
     pub groups: G,
     pub dead_letters: D,
     pub schemas: R,
+    pub rules: P,
 }
 
 /// The services of programs and people.
@@ -64,6 +67,7 @@ pub fn routes(
         impl ConsumerGroupService,
         impl DeadLetterService,
         impl SchemaService,
+        impl RuleService,
     >,
     identity: Identity<
         impl ApiKeyService,
@@ -75,7 +79,7 @@ pub fn routes(
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
-    let Administration { streams, groups, dead_letters, schemas } = administration;
+    let Administration { streams, groups, dead_letters, schemas, rules } = administration;
     let Identity { keys, auth, users, organizations, audit } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
@@ -90,6 +94,7 @@ pub fn routes(
         .add_service(servers::organizations(organizations))
         .add_service(servers::audit(audit))
         .add_service(servers::schemas(schemas))
+        .add_service(servers::rules(rules))
         .add_service(health::server(health));
     Ok(reflection::add(routes, descriptors)?.prepare())
 }

@@ -11,6 +11,7 @@ use eventflow_proto::v1::{
     log_service_server::{LogService, LogServiceServer},
     organization_service_server::{OrganizationService, OrganizationServiceServer},
     publisher_service_server::{PublisherService, PublisherServiceServer},
+    rule_service_server::{RuleService, RuleServiceServer},
     schema_service_server::{SchemaService, SchemaServiceServer},
     stream_service_server::{StreamService, StreamServiceServer},
     user_service_server::{UserService, UserServiceServer},
@@ -86,6 +87,16 @@ pub fn dead_letters<T: DeadLetterService>(service: T) -> DeadLetterServiceServer
 
 pub fn schemas<T: SchemaService>(service: T) -> SchemaServiceServer<T> {
     SchemaServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+}
+
+pub fn rules<T: RuleService>(service: T) -> RuleServiceServer<T> {
+    RuleServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES)
         .accept_compressed(Gzip)

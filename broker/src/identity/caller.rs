@@ -41,7 +41,12 @@ impl fmt::Debug for KeyId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Key(KeyId),
-    User { id: Uuid, session: Uuid },
+    User {
+        id: Uuid,
+        session: Uuid,
+    },
+    /// Nobody's: the broker carries out the rules of the organization.
+    Rules,
 }
 
 /// A credential as it is withdrawn: a session with another role is another one.
@@ -72,6 +77,19 @@ impl Caller {
         Self { organization, who, authority, origin: origin.clone(), refusals: refusals.clone() }
     }
 
+    /// The broker itself, for the rules of an organization. It may do nothing that `granted_to_rules` does not give it.
+    pub(super) fn rules(organization: OrganizationId) -> Self {
+        let nothing: Arc<str> = "".into();
+        let origin = Origin { request_id: nothing.clone(), method: nothing.clone(), address: nothing };
+        Self {
+            organization,
+            who: Who::Rules,
+            authority: Authority::User(Role::Viewer),
+            origin,
+            refusals: Refusals::default(),
+        }
+    }
+
     /// The tenant.
     pub fn organization(&self) -> OrganizationId {
         self.organization
@@ -86,7 +104,7 @@ impl Caller {
     pub fn user(&self) -> Result<(Uuid, Uuid)> {
         match self.who {
             Who::User { id, session } => Ok((id, session)),
-            Who::Key(_) => Err(Error::new(Reason::PermissionDenied, "an API key is no person; sign in")),
+            Who::Key(_) | Who::Rules => Err(Error::new(Reason::PermissionDenied, "an API key is no person; sign in")),
         }
     }
 
@@ -95,6 +113,7 @@ impl Caller {
         match self.who {
             Who::Key(key) => format!("key:{key}").into(),
             Who::User { id, .. } => format!("user:{id}").into(),
+            Who::Rules => "rules".into(),
         }
     }
 
@@ -103,6 +122,8 @@ impl Caller {
             (Who::User { session, .. }, Authority::User(role)) => Credential::Session(session, *role),
             (Who::User { session, .. }, Authority::Key(_)) => Credential::Session(session, Role::Viewer),
             (Who::Key(key), _) => Credential::Key(key),
+            // No call comes with it, so none is withdrawn.
+            (Who::Rules, _) => Credential::Session(Uuid::nil(), Role::Viewer),
         }
     }
 

@@ -87,7 +87,8 @@ impl Permission for OwnAccount {
     const ACTION: Action = Action::OwnAccount;
 }
 
-/// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one. Whatever is
+/// Proof that a caller may do `P` in their organization, in the streams that it covers. Only [`authorize`] makes one, and
+/// [`granted_to_rules`] for what the broker does by itself. Whatever is
 /// refused, here or by the proof, goes to the audit log.
 ///
 /// ```ignore
@@ -114,6 +115,11 @@ impl<P: Permission> Granted<P> {
         self.by.actor()
     }
 
+    /// Whether it is the broker itself, for the rules of an organization.
+    pub fn is_of_rules(&self) -> bool {
+        self.by.who() == Who::Rules
+    }
+
     /// Whether the proof holds in this stream.
     pub fn covers(&self, stream: &StreamName) -> bool {
         self.reach.covers(stream.as_str())
@@ -134,6 +140,12 @@ impl<P: Permission> Granted<P> {
     }
 }
 
+/// Proof for the rules of an organization, which the broker carries out: whoever set them up was asked for theirs. It reaches every
+/// stream of that organization, and nothing of another.
+pub fn granted_to_rules<P: Permission>(organization: OrganizationId, _permission: P) -> Granted<P> {
+    Granted { by: Caller::rules(organization), reach: Reach::Everywhere, permission: PhantomData }
+}
+
 /// Asks the one table whether `caller` may do `P`, and where.
 pub fn authorize<P: Permission>(caller: &Caller, _permission: P) -> Result<Granted<P>> {
     match caller.authority().reach(P::ACTION) {
@@ -146,6 +158,7 @@ fn denied(caller: &Caller, action: Action) -> Error {
     let action = action.as_str();
     let message = match caller.who() {
         Who::Key(key) => format!("the API key `{key}` may not {action}; ask for a key with that scope"),
+        Who::Rules => format!("rules may not {action}"),
         Who::User { .. } => format!("your role does not allow you to {action}; ask an admin"),
     };
     Error::new(Reason::PermissionDenied, message).applied(Applied::No)

@@ -216,6 +216,7 @@ impl Sessions {
             let organization = users::organization_name(&tenant).await?;
             let identified = match who {
                 super::Who::Key(key) => Identified::Key(key.to_string()),
+                super::Who::Rules => Identified::Key("rules".to_owned()),
                 super::Who::User { id, .. } => {
                     Identified::User(users::get(&tenant, id).await?.ok_or_else(user_not_found)?)
                 }

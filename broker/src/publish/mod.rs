@@ -251,13 +251,19 @@ impl Publisher {
         }
     }
 
-    async fn stream(&self, granted: &Granted<Publish>, name: &StreamName) -> Result<Arc<Stream>> {
+    /// The stream of that name, made when publishes make what is missing.
+    pub async fn stream(&self, granted: &Granted<Publish>, name: &StreamName) -> Result<Arc<Stream>> {
         match self.catalogue.stream(granted, name).await {
             Err(error) if error.reason() == Reason::StreamNotFound && self.create_missing_streams => {
                 self.catalogue.create_missing(granted, name).await
             }
             found => found,
         }
+    }
+
+    /// Forgets what is remembered of a stream: an append has found it out of date.
+    pub fn forget(&self, stream: &Stream) {
+        self.catalogue.invalidate(stream.organization, &stream.name);
     }
 
     /// Sends markers that take the place of a refused request in the order of each partition.

@@ -19,7 +19,7 @@ use crate::grpc::layers::{Browsers, CallLimits, Door, Secure};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
     Administration, Identity, api_keys, audit, auth, consume, consumer_groups, dead_letters, health, log,
-    organizations, publish, routes, schemas, streams, users,
+    organizations, publish, routes, rules, schemas, streams, users,
 };
 use crate::identity::{ApiKeys, AuditLog, Authenticator, KeySource, Organizations, Registration, Sessions, Users};
 use crate::jobs::{self, Job};
@@ -29,6 +29,7 @@ use crate::publish::Publisher;
 use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{LaneParts, lane};
 use crate::redis::Redis;
+use crate::rules::{Rules as Processing, Runner};
 use crate::runtime::shutdown::{Farewell, Outcome, Phase, Signals, in_order};
 use crate::runtime::{Condition, Kind, Readiness, Tasks};
 use crate::schemas::Schemas;
@@ -80,6 +81,7 @@ struct Ground {
     catalogue: Catalogue,
     limits: Limits,
     schemas: Schemas,
+    rules: Processing,
     trust: Trust,
     lags: LagBoard,
 }
@@ -100,6 +102,7 @@ impl App {
         if let Some(redis) = redis {
             ground.share_rates(redis).await?;
         }
+        ground.run_rules(&publisher, &deliveries);
         let tls = tls.map(|(tls, reloader)| {
             ground.tasks.spawn(Kind::Job, reloader.run(ground.tasks.stopping()));
             tls
@@ -219,6 +222,7 @@ impl Ground {
             gate: DurabilityGate::default(),
             groups,
             schemas: Schemas::new(store.clone(), catalogue.clone()),
+            rules: Processing::new(store.clone(), catalogue.clone()),
             catalogue,
             limits,
             store,
@@ -343,6 +347,17 @@ impl Ground {
         });
     }
 
+    /// The members of the groups that run rules.
+    fn run_rules(&self, publisher: &Publisher, deliveries: &Deliveries) {
+        let runner = Runner {
+            rules: self.rules.clone(),
+            deliveries: deliveries.clone(),
+            publisher: publisher.clone(),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(Kind::Job, runner.run(self.tasks.stopping()));
+    }
+
     /// The doors.
     async fn serve(
         &self,
@@ -382,6 +397,7 @@ impl Ground {
                 groups: consumer_groups::ConsumerGroups::new(self.catalogue.clone(), explainer),
                 dead_letters: dead_letters::DeadLetters::new(self.catalogue.clone(), self.schemas.clone()),
                 schemas: schemas::SchemaRegistry::new(self.schemas.clone()),
+                rules: rules::RuleCalls::new(self.rules.clone()),
             },
             Identity {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),

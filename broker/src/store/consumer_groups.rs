@@ -297,6 +297,7 @@ fn group(row: &Row) -> Result<ConsumerGroup> {
         filter: Filter::parse("group.filter", row.get("filter"))?,
         filter_version: row.get("filter_version"),
         labels: labels(row.get("labels"))?,
+        managed: row.get("managed"),
         paused: row.get("paused"),
         generation: row.get("generation"),
         member_count: u32::try_from(row.get::<_, i64>("members")).unwrap_or(u32::MAX),

@@ -29,6 +29,7 @@ pub mod quotas;
 pub mod resets;
 pub mod retention;
 pub mod retries;
+pub mod rules;
 pub mod schemas;
 pub mod sessions;
 pub mod shared_secrets;

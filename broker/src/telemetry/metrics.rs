@@ -50,6 +50,16 @@ pub struct Metrics {
     pub full_windows: Gauge,
     /// Subscribers dropped because they did not read.
     pub slow_consumers: Counter,
+    /// Streams whose rules this broker helps to run.
+    pub rule_pipelines: Gauge,
+    /// Events that rules are done with.
+    pub rule_events: Counter,
+    /// Events that matched a rule, counted for each.
+    pub rule_matches: Counter,
+    /// Copies that rules have made.
+    pub rule_copies: Counter,
+    /// Attempts to carry out a rule that failed.
+    pub rule_failures: Counter,
     /// Bytes in the tail cache.
     pub tail_cache_bytes: Gauge,
     /// Batches served from memory.
@@ -237,6 +247,11 @@ impl Metrics {
             sessions: level("eventflow_sessions", Count, "Subscriptions open now."),
             full_windows: level("eventflow_full_windows", Count, "Subscriptions that wait for commits: their window is full."),
             slow_consumers: count("eventflow_slow_consumers_total", Count, "Subscribers dropped because they did not read."),
+            rule_pipelines: level("eventflow_rule_pipelines", Count, "Streams whose rules this broker helps to run."),
+            rule_events: count("eventflow_rule_events_total", Count, "Events that rules are done with."),
+            rule_matches: count("eventflow_rule_matches_total", Count, "Events that matched a rule, counted for each rule."),
+            rule_copies: count("eventflow_rule_copies_total", Count, "Copies of events that rules have made."),
+            rule_failures: count("eventflow_rule_failures_total", Count, "Attempts to carry out rules on an event that failed."),
             tail_cache_bytes: level("eventflow_tail_cache_bytes", Bytes, "Bytes in the tail cache."),
             tail_hits: count("eventflow_tail_hits_total", Count, "Batches served from memory."),
             tail_misses: count("eventflow_tail_misses_total", Count, "Batches read from the log."),

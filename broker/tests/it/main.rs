@@ -17,6 +17,7 @@ mod quotas;
 mod reasons;
 mod ring;
 mod routing;
+mod rules;
 mod schema;
 mod schemas;
 mod slow;

@@ -69,6 +69,7 @@ pub(super) fn object(group: &GroupInfo) -> Value {
         "drain_timeout_ms": u64::try_from(group.drain_timeout.as_millis()).unwrap_or(u64::MAX),
         "filter": group.filter,
         "filter_version": group.filter_version,
+        "managed_by": group.managed_by,
         "labels": group.labels,
         "created": since(group.create_time),
         "updated": since(group.update_time),
@@ -180,6 +181,8 @@ pub(super) fn listing(groups: &[GroupInfo]) -> Listing {
 fn state(group: &GroupInfo) -> &'static str {
     match (group.paused, group.member_count) {
         (true, _) => "paused",
+        // Its members are brokers.
+        (false, _) if !group.managed_by.is_empty() => "runs rules",
         (false, 0) => "no members",
         (false, _) => "active",
     }

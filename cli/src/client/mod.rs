@@ -1,4 +1,4 @@
-//! Verbs that ask a broker: streams, schemas, groups, lag, limits, contexts.
+//! Verbs that ask a broker: streams, schemas, rules, groups, lag, limits, contexts.
 
 pub mod account;
 pub mod audit;
@@ -13,6 +13,8 @@ pub mod limits;
 mod nearest;
 pub mod org;
 pub mod poll;
+pub mod rule;
+mod rule_views;
 pub mod schema;
 mod schema_views;
 pub mod scopes;

@@ -29,6 +29,8 @@ pub(super) fn of_client(reason: &str) -> Option<&'static str> {
         "STREAM_HAS_GROUPS" => "delete its groups first, or add --force to delete them with it",
         "CONSUMER_GROUP_NOT_FOUND" => "see `eventflow group list`, or make it with `eventflow group create`",
         "CONSUMER_GROUP_HAS_MEMBERS" => "stop its members first, or add --force",
+        "CONSUMER_GROUP_MANAGED" => "it goes with the last rule of its stream: `eventflow rule list`",
+        "RULE_NOT_FOUND" | "RULE_EXISTS" | "TOO_MANY_RULES" => "see `eventflow rule list STREAM`",
         "OFFSET_BELOW_FLOOR" | "OFFSET_ABOVE_HEAD" => {
             "see floor and head of each partition with `eventflow stream describe`"
         }

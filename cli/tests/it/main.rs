@@ -12,6 +12,7 @@ mod keys;
 mod mail;
 mod offline;
 mod people;
+mod rules;
 mod serve;
 mod start;
 mod support;

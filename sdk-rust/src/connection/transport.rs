@@ -6,8 +6,8 @@ use eventflow_proto::v1::{
     consumer_group_service_client::ConsumerGroupServiceClient, consumer_service_client::ConsumerServiceClient,
     dead_letter_service_client::DeadLetterServiceClient, log_service_client::LogServiceClient,
     organization_service_client::OrganizationServiceClient, publisher_service_client::PublisherServiceClient,
-    schema_service_client::SchemaServiceClient, stream_service_client::StreamServiceClient,
-    user_service_client::UserServiceClient,
+    rule_service_client::RuleServiceClient, schema_service_client::SchemaServiceClient,
+    stream_service_client::StreamServiceClient, user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -108,6 +108,10 @@ impl Transport {
 
     pub(crate) fn groups(&self) -> ConsumerGroupServiceClient<Authorized> {
         ConsumerGroupServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn rules(&self) -> RuleServiceClient<Authorized> {
+        RuleServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn schemas(&self) -> SchemaServiceClient<Authorized> {

@@ -121,6 +121,7 @@ impl TryFrom<v1::ConsumerGroup> for GroupInfo {
             filter: group.filter,
             filter_version: group.filter_version,
             key_order: group.key_order,
+            managed_by: group.managed_by,
         })
     }
 }

@@ -4,6 +4,7 @@ mod api_key;
 mod error;
 mod event;
 mod group;
+mod rule;
 mod schema;
 mod stream;
 mod time;

@@ -34,16 +34,17 @@ const ROOMS: &[(&str, &str)] = &[
     ("publish", "domain store tail limits identity catalogue schemas telemetry handles"),
     ("groups", "domain store identity catalogue telemetry handles"),
     ("delivery", "domain store tail limits identity catalogue groups telemetry handles"),
+    ("rules", "domain store identity catalogue publish delivery telemetry handles"),
     ("jobs", "domain store tail limits catalogue groups publish telemetry handles"),
     // Transport: thin, and never storage.
-    ("grpc", "domain identity limits catalogue schemas publish groups delivery telemetry config handles"),
+    ("grpc", "domain identity limits catalogue schemas publish groups delivery rules telemetry config handles"),
     ("http", "domain telemetry config handles"),
     // What holds it together.
     ("telemetry", "domain config"),
     ("config", "domain"),
     (
         "runtime",
-        "domain store tail redis limits mail identity catalogue schemas publish groups delivery jobs grpc http telemetry config",
+        "domain store tail redis limits mail identity catalogue schemas publish groups delivery rules jobs grpc http telemetry config",
     ),
 ];
 

@@ -5,6 +5,7 @@ use crate::domain::limits::{
     CONTENT_TYPE_BYTES_MAX, DELAY_SECONDS_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, TYPE_BYTES_MAX,
 };
+use crate::domain::rule::OWN_KEYS;
 use crate::domain::{Applied, Error, Result};
 use crate::grpc::convert::time::timestamp_us;
 use crate::grpc::convert::trace::{TRACEPARENT, Trace};
@@ -66,6 +67,10 @@ fn canonical(event: v1::Event, trace: Option<&Trace>) -> Result<Event, Problem> 
     let content_type = if event.content_type.is_empty() { implied.to_owned() } else { event.content_type };
     if let Some(key) = &event.idempotency_key {
         check("idempotency_key", key, 1, IDEMPOTENCY_KEY_BYTES_MAX)?;
+        if key.starts_with(OWN_KEYS) {
+            let description = format!("must not start with `{OWN_KEYS}`, which is for copies that rules make");
+            return Err(Problem { field: "idempotency_key".into(), description });
+        }
     }
     Ok(Event {
         id: event.id,

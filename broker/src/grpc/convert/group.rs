@@ -195,6 +195,7 @@ impl From<&ConsumerGroup> for v1::ConsumerGroup {
             filter: group.filter.as_ref().map(|filter| filter.as_str().to_owned()).unwrap_or_default(),
             filter_version: group.filter_version,
             key_order: group.key_order,
+            managed_by: if group.managed { "rules".to_owned() } else { String::new() },
         }
     }
 }

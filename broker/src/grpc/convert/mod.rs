@@ -14,6 +14,7 @@ pub mod poll;
 pub mod position;
 pub mod publish;
 pub mod request_id;
+pub mod rule;
 pub mod schema;
 pub mod stream;
 pub mod time;

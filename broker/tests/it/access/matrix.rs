@@ -103,6 +103,12 @@ impl Objects {
         if request.contains("$group") {
             self.clients.create_group(&group, &stream).await;
         }
+        let name = format!("r{number}");
+        if request.contains("$rule") {
+            let rule = v1::Rule { stream: stream.clone(), name: name.clone(), ..Default::default() };
+            let create = v1::CreateRuleRequest { rule: Some(rule), ..Default::default() };
+            self.clients.rules.create_rule(create).await.expect("a rule");
+        }
         let user = if request.contains("$user") { self.user(number).await } else { String::new() };
         let key = if request.contains("$key") { self.key().await } else { String::new() };
         let letter = if request.contains("$letter") { self.letter(&group).await } else { String::new() };
@@ -112,6 +118,7 @@ impl Objects {
             .replace("$letter", &letter)
             .replace("$stream", &stream)
             .replace("$group", &group)
+            .replace("$rule", &name)
             .replace("$fresh", &format!("own.f{number}"))
             .replace("$uuid", &uuid::Uuid::new_v4().to_string())
     }

@@ -16,6 +16,7 @@ use eventflow_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use eventflow_proto::v1::log_service_client::LogServiceClient;
 use eventflow_proto::v1::organization_service_client::OrganizationServiceClient;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
+use eventflow_proto::v1::rule_service_client::RuleServiceClient;
 use eventflow_proto::v1::schema_service_client::SchemaServiceClient;
 use eventflow_proto::v1::stream_service_client::StreamServiceClient;
 use eventflow_proto::v1::user_service_client::UserServiceClient;
@@ -143,6 +144,7 @@ pub struct Clients {
     pub auth: Box<AuthServiceClient<Door>>,
     pub organizations: Box<OrganizationServiceClient<Door>>,
     pub users: Box<UserServiceClient<Door>>,
+    pub rules: Box<RuleServiceClient<Door>>,
     pub schemas: Box<SchemaServiceClient<Door>>,
     pub dead_letters: Box<DeadLetterServiceClient<Door>>,
 }
@@ -163,6 +165,7 @@ impl Clients {
             log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone()).max_decoding_message_size(limit),
             streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            rules: Box::new(RuleServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             dead_letters: Box::new(DeadLetterServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             audit: Box::new(AuditServiceClient::with_interceptor(channel.clone(), with_key.clone())),

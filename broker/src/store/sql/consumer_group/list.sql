@@ -7,6 +7,7 @@ with page as materialized (
 select g.group_id, g.organization_id, g.name, g.stream_id, s.name as stream, g.description, g.on_truncated, g.drain_ms,
        g.delivery_mode, g.key_order, g.ack_timeout_ms, g.retry_initial_ms, g.retry_multiplier, g.retry_max_ms, g.max_attempts,
        g.on_failure, g.filter, g.filter_version,
+       exists (select from eventflow.rule_pipeline p where p.group_id = g.group_id) as managed,
        g.labels::text as labels,
        (extract(epoch from g.created_at) * 1000000)::bigint as created_at,
        (extract(epoch from g.updated_at) * 1000000)::bigint as updated_at,

@@ -1,0 +1,1 @@
+select eventflow.rule_stamp_v1()::text as stamp
