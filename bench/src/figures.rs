@@ -65,6 +65,7 @@ pub const KINDS: &[Kind] = &[
     at_most("push_p50", "push at 1,000/s, call to delivery, p50", "ms", 0.8),
     at_most("push_p99", "push at 1,000/s, call to delivery, p99", "ms", 3.0),
     at_least("shared", "shared group, acknowledged one by one", "events/s", 150_000.0),
+    plain("shared_by_key", "the same, the order of 10,000 keys kept", "events/s"),
     plain("retry_storm", "100,000 events failed, each by itself", "events/s"),
     at_most("retry_storm_p99", "publish p99 meanwhile, against before", "times", 2.0),
     at_most("schema_check", "one 1,000 B event against its compiled schema", "µs", 10.0),

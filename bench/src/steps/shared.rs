@@ -1,4 +1,4 @@
-//! A shared group: workers take a backlog and acknowledge each event by itself.
+//! Shared groups: workers take a backlog and acknowledge each event by itself; then the same with the order of keys kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,31 +24,36 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     let published = publish_for(&producer, &mut pool, Keys::Many, step.span / 2).await?;
     let backlog = warm_up + published.events;
     step.ground.settle().await?;
+    let plain = GroupSpec::default().mode(DeliveryMode::Shared);
+    let keyed = plain.clone().key_order();
+    Ok(vec![take(step, "shared", plain, backlog).await?, take(step, "shared_by_key", keyed, backlog).await?])
+}
+
+/// Takes the whole backlog as a new group.
+async fn take(step: &Step<'_>, name: &'static str, spec: GroupSpec, backlog: u64) -> Result<Sample> {
     let operator = step.ground.client()?;
-    let spec = GroupSpec::default().mode(DeliveryMode::Shared);
-    operator.groups().create(STREAM, STREAM, Position::Earliest, spec).await?;
+    operator.groups().create(name, STREAM, Position::Earliest, spec).await?;
     let before = step.ground.usage().await?;
     let start = Instant::now();
     let handled = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
-        let worker = step.ground.client()?.worker(STREAM).build().await?;
+        let worker = step.ground.client()?.worker(name).build().await?;
         workers.spawn(work(worker, handled.clone()));
     }
-    until_done(&operator, &mut workers).await?;
+    until_done(&operator, name, &mut workers).await?;
     let seconds = start.elapsed().as_secs_f64();
     let spent = step.ground.usage().await?.since(&before);
     let seen = handled.load(Ordering::Relaxed);
     if seen != backlog {
         return Err(format!("{seen} events were handled of {backlog}").into());
     }
-    let sample = Sample::new("shared", backlog as f64 / seconds)
+    Ok(Sample::new(name, backlog as f64 / seconds)
         .with("events", backlog)
         .with("seconds", seconds)
         .with("workers", WORKERS)
         .with("broker_cpu_seconds", spent.broker_seconds)
-        .with("postgres_cpu_seconds", spent.postgres_seconds);
-    Ok(vec![sample])
+        .with("postgres_cpu_seconds", spent.postgres_seconds))
 }
 
 /// Acknowledges whatever comes.
@@ -61,9 +66,9 @@ async fn work(worker: Worker, handled: Arc<AtomicU64>) -> Result<()> {
 }
 
 /// Returns when the group's progress says that every event is done: acknowledged, and durably so.
-async fn until_done(operator: &Client, workers: &mut JoinSet<Result<()>>) -> Result<()> {
+async fn until_done(operator: &Client, group: &str, workers: &mut JoinSet<Result<()>>) -> Result<()> {
     let done = async {
-        while operator.groups().lag(STREAM).await?.events > 0 {
+        while operator.groups().lag(group).await?.events > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok::<(), crate::Failure>(())
