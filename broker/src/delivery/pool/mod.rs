@@ -46,8 +46,24 @@ const DEALS: usize = 16;
 #[derive(Clone, Default)]
 pub struct Pools(Arc<PoolMap>);
 
-/// By group and incarnation of the broker: what another incarnation held is fenced.
-type PoolKey = (GroupId, Uuid);
+/// By group and incarnation of the broker, since what another incarnation held is fenced; and by the settings that a pool keeps as it
+/// began, so that who joins after a change of the group does not sit down with those of before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PoolKey {
+    group: GroupId,
+    incarnation: Uuid,
+    ack_timeout_ms: i64,
+    /// Initial and longest back-off, bits of the multiplier, attempts.
+    retry: (i64, i64, u64, u32),
+}
+
+impl PoolKey {
+    fn new(group: &ConsumerGroup, incarnation: Uuid) -> Self {
+        let retry = &group.retry;
+        let retry = (retry.initial_ms, retry.max_ms, retry.multiplier.to_bits(), retry.max_attempts);
+        Self { group: group.id, incarnation, ack_timeout_ms: group.ack_timeout_ms, retry }
+    }
+}
 
 #[derive(Default)]
 struct PoolMap {
@@ -77,6 +93,19 @@ pub struct Known {
     pub behind: Option<i64>,
     /// So much waits for this event that nothing behind it is looked at.
     pub full: Option<i64>,
+}
+
+impl Known {
+    /// With what another pool of the same group knows.
+    fn and(self, other: Self) -> Self {
+        Self {
+            flight: self.flight.or(other.flight),
+            members: self.members + other.members,
+            room: self.room + other.room,
+            behind: self.behind.or(other.behind),
+            full: self.full.or(other.full),
+        }
+    }
 }
 
 /// An event that a member has; times are milliseconds since boot.
@@ -165,14 +194,14 @@ impl Pools {
     }
 
     fn pool(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>) -> mpsc::Sender<Message> {
-        let key = (group.id, parts.trust.incarnation());
+        let key = PoolKey::new(group, parts.trust.incarnation());
         let mut pools = self.lock();
         if let Some(pool) = pools.get(&key).filter(|pool| !pool.is_closed()) {
             return pool.clone();
         }
         let (pool, inbox) = mpsc::channel(INBOX);
         pools.insert(key, pool.clone());
-        let task = PoolTask::new(parts.clone(), group.clone(), key.1, inbox);
+        let task = PoolTask::new(parts.clone(), group.clone(), key.incarnation, inbox);
         let span = tracing::debug_span!("pool", group = %group.name);
         let (pools, ended) = (self.clone(), pool.clone());
         let run = async move {
@@ -184,12 +213,22 @@ impl Pools {
         pool
     }
 
-    /// What the group's pool at this broker knows; None: there is none.
+    /// What the group's pools at this broker know; None: there is none.
     pub async fn ask(&self, group: GroupId, incarnation: Uuid, partition: u32, offset: i64) -> Option<Known> {
-        let pool = self.lock().get(&(group, incarnation)).cloned()?;
-        let (reply, answer) = oneshot::channel();
-        pool.send(Message::Ask { partition, offset, reply }).await.ok()?;
-        answer.await.ok()
+        let is_its = |key: &PoolKey| (key.group, key.incarnation) == (group, incarnation);
+        let pools: Vec<mpsc::Sender<Message>> =
+            self.lock().iter().filter(|(key, _)| is_its(key)).map(|(_, pool)| pool.clone()).collect();
+        let mut known: Option<Known> = None;
+        for pool in pools {
+            let (reply, answer) = oneshot::channel();
+            if pool.send(Message::Ask { partition, offset, reply }).await.is_err() {
+                continue;
+            }
+            if let Ok(more) = answer.await {
+                known = Some(known.map_or(more.clone(), |known| known.and(more)));
+            }
+        }
+        known
     }
 
     fn remove(&self, key: PoolKey, pool: &mpsc::Sender<Message>) {

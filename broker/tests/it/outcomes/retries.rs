@@ -104,6 +104,31 @@ async fn an_event_without_an_outcome_is_tried_again_and_a_late_one_is_refused() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_joins_after_the_group_was_changed_has_its_new_settings_beside_members_of_before() {
+    let (ground, _app, mut clients) = stage(1, shared(9)).await;
+    // It keeps one event and takes no other.
+    let request = v1::SubscribeRequest { group: "workers".into(), window_events: 1, ..Default::default() };
+    let mut before = Member::subscribe(&clients, request).await.expect("joined");
+    clients.publish("orders", 0, &["kept"]).await;
+    let kept = before.some_events(1).await.remove(0);
+    let group = v1::ConsumerGroup {
+        name: "workers".into(),
+        retry_policy: Some(v1::RetryPolicy { max_attempts: Some(1), ..Default::default() }),
+        ..Default::default()
+    };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["retry_policy".into()] });
+    let request = v1::UpdateConsumerGroupRequest { group: Some(group), update_mask, ..Default::default() };
+    clients.groups.update_consumer_group(request).await.expect("updated");
+    let mut after = Member::join(&clients, "workers", "after").await.expect("joined");
+    clients.publish("orders", 0, &["failed"]).await;
+    let failed = after.events().await.remove(0);
+    assert_eq!(after.settle_one(&failed, nack("once is enough")).await, None);
+    assert_eq!(dead_letters(&ground).await, [(failed.offset, 1, "once is enough".into(), 1)]);
+    assert_eq!(before.settle_one(&kept, nack("as it began")).await, None);
+    assert_eq!((retry_rows(&ground).await, dead_letters(&ground).await.len()), (1, 1), "it goes on as it began");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_ack_is_refused_while_the_event_waits_for_its_next_attempt() {
     let soon = v1::RetryPolicy { initial_backoff: seconds(60), max_attempts: Some(5), ..Default::default() };
     let group = v1::ConsumerGroup { ack_timeout: seconds(1), retry_policy: Some(soon), ..shared(5) };

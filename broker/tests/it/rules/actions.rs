@@ -20,7 +20,7 @@ fn headers(set: &[(&str, &str)], remove: &[&str]) -> Action {
 async fn each_action_does_what_it_says_and_the_stream_stays_as_it_is() {
     let (_ground, _app, mut clients) = spine(2).await;
     clients.create_stream("masked", 1).await;
-    create(&mut clients, rule("seen", "", Action::Pass(v1::RulePass {}))).await;
+    create(&mut clients, rule("seen", "type != \"probe\"", Action::Pass(v1::RulePass {}))).await;
     create(&mut clients, rule("raw", "type == \"order.paid\"", route("copies"))).await;
     create(&mut clients, rule("no-tests", "header[\"test\"] == \"yes\"", Action::Drop(v1::RuleDrop {}))).await;
     create(&mut clients, rule("mark", "", headers(&[("seen-by", "rules")], &["internal"]))).await;
@@ -63,10 +63,12 @@ async fn each_action_does_what_it_says_and_the_stream_stays_as_it_is() {
     let original: Vec<&v1::Event> = original.iter().filter(|event| event.r#type == "order.paid").collect();
     assert!(original.iter().all(|event| text(event) == paid && header(event, "seen-by").is_none()), "{original:?}");
 
-    let seen = counted(&mut clients, "seen", |rule| rule.processed_events == 2).await;
-    assert_eq!((seen.matched_events, seen.copied_events, seen.failed_attempts), (2, 0, 0));
+    // Probes may have been processed by the rules of before the probe: only what matches is counted for certain.
+    let seen = counted(&mut clients, "seen", |rule| rule.matched_events == 2).await;
+    assert_eq!((seen.copied_events, seen.failed_attempts), (0, 0));
+    counted(&mut clients, "no-tests", |rule| rule.matched_events == 1).await;
     let last = counted(&mut clients, "masked", |rule| rule.copied_events == 1).await;
-    assert_eq!((last.processed_events, last.matched_events), (1, 1), "one was dropped before");
+    assert_eq!(last.matched_events, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
