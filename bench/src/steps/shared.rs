@@ -15,13 +15,15 @@ use crate::payloads::{Kind, Pool};
 
 const STREAM: &str = "shared";
 const WORKERS: usize = 2;
+/// How long the backlog is published for, at most.
+const BACKLOG: Duration = Duration::from_millis(500);
 /// How long it may take until everything is done.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     let mut pool = Pool::new(Kind::Json, 200);
     let (producer, warm_up) = step.warm_producer(STREAM, &mut pool, Keys::Many).await?;
-    let published = publish_for(&producer, &mut pool, Keys::Many, step.span / 2).await?;
+    let published = publish_for(&producer, &mut pool, Keys::Many, step.span.min(BACKLOG)).await?;
     let backlog = warm_up + published.events;
     step.ground.settle().await?;
     let plain = GroupSpec::default().mode(DeliveryMode::Shared);
