@@ -52,6 +52,7 @@ async fn postgres_may_be_away_for_longer_than_a_lease_and_everybody_goes_on() {
 
     let outage = async {
         load.acknowledged(100).await;
+        within("a delivery", first_batch(&mut members)).await;
         cluster.stop(Stop::Fast).await;
         let since = Instant::now();
         // The outcome of a commit is known in a stated time, also now. Its answer is the signal that the time is over.
@@ -110,11 +111,29 @@ async fn delivered(member: &mut Member, partition: u32) -> i64 {
     // Kept as the member's own place, for who looks next.
     while let Ok(frame) = tokio::time::timeout(Duration::from_millis(200), member.next()).await {
         if let Frame::Batch(batch) = frame.expect("the session goes on") {
-            let batch = batch.head;
-            let held = member.held.get_mut(&batch.partition).expect("held");
-            assert_eq!(held.next_offset, batch.base_offset, "in order and without a hole");
-            held.next_offset = batch.next_offset;
+            take(member, &batch.head);
         }
     }
     member.held[&partition].next_offset
+}
+
+/// Returns when one of the members has been delivered something: there is a commit to ask for when the database is away.
+async fn first_batch(members: &mut [Member; 2]) {
+    loop {
+        let [first, second] = &mut *members;
+        let (of, frame) = tokio::select! {
+            frame = first.next() => (0, frame),
+            frame = second.next() => (1, frame),
+        };
+        if let Frame::Batch(batch) = frame.expect("the session goes on") {
+            return take(&mut members[of], &batch.head);
+        }
+    }
+}
+
+/// Moves the member's place behind the batch.
+fn take(member: &mut Member, batch: &v1::EventBatch) {
+    let held = member.held.get_mut(&batch.partition).expect("held");
+    assert_eq!(held.next_offset, batch.base_offset, "in order and without a hole");
+    held.next_offset = batch.next_offset;
 }
