@@ -120,6 +120,11 @@ impl Member {
         self.commits.as_mut().ok_or_else(ended)
     }
 
+    /// Opens the Commit stream, which is opened by the first frame otherwise.
+    pub async fn attach(&mut self) -> Result<(), Status> {
+        self.commit_side().await.map(drop)
+    }
+
     /// Sends a frame of the Commit stream and waits for nothing.
     pub async fn send(&mut self, frame: Ask) -> Result<u64, Status> {
         let side = self.commit_side().await?;
