@@ -10,6 +10,7 @@
 //! - [`delivery`]: one session a subscriber; reading the log; committing progress.
 //! - [`mail`]: letters to people, on their way to a mail server.
 //! - [`rules`]: processing rules, carried out behind the log.
+//! - [`alerts`]: thresholds on how far groups are behind, and who is told.
 //! - [`jobs`]: what happens without being asked: sweeping, retention, pruning.
 //! - [`limits`]: quotas and rates of organizations and credentials.
 //! - [`redis`]: what brokers may share beside Postgres, when they have one.
@@ -19,6 +20,7 @@
 //!
 //! Calls go one way: doors → services → store. What comes back is a value or a stream of values.
 
+pub mod alerts;
 pub mod catalogue;
 pub mod config;
 pub mod delivery;

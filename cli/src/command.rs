@@ -49,6 +49,8 @@ pub enum Command {
     Group(client::group::Arguments),
     /// Events that groups gave up on: list, show, redrive, discard
     Dlq(client::dlq::Arguments),
+    /// Alerts on how far groups are behind: create, list, show, update, delete, test, rotate-secret
+    Alert(client::alert::Arguments),
     /// How far groups are behind
     Lag(client::lag::Arguments),
     /// What the broker allows
@@ -98,6 +100,7 @@ impl Command {
             Self::Ack(arguments) => client::poll::ack(arguments).await,
             Self::Group(arguments) => client::group::run(arguments).await,
             Self::Dlq(arguments) => client::dlq::run(arguments).await,
+            Self::Alert(arguments) => client::alert::run(arguments).await,
             Self::Lag(arguments) => client::lag::run(arguments).await,
             Self::Limits(arguments) => client::limits::run(arguments).await,
             Self::Context(arguments) => client::context::run(arguments),

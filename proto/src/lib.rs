@@ -31,4 +31,8 @@ pub const SERVICES: &[&str] = &[
     "eventflow.v1.AuthService",
     "eventflow.v1.UserService",
     "eventflow.v1.SchemaService",
+    "eventflow.v1.RuleService",
+    "eventflow.v1.AlertService",
+    "eventflow.v1.OrganizationService",
+    "eventflow.v1.AuditService",
 ];

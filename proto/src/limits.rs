@@ -182,3 +182,17 @@ pub const RULE_TEST_EVENTS_MAX: u32 = 10_000;
 pub const RULE_TEST_EVENTS_DEFAULT: u32 = 1_000;
 /// Events that one answer of `TestRule` shows.
 pub const RULE_TEST_SHOWN_MAX: usize = 100;
+/// Alerts of one consumer group.
+pub const GROUP_ALERTS_MAX: i64 = 20;
+/// Alerts of one organization.
+pub const ALERTS_MAX: i64 = 1_000;
+/// How long a value may have to be above its threshold before an alert fires, in milliseconds: a day.
+pub const ALERT_HOLD_MS_MAX: i64 = 24 * 3_600_000;
+/// URL of a webhook, in bytes.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+/// Attempts to deliver a notification, after which it is given up.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 16;
+/// Notifications of one alert that wait; the oldest goes when there is one more.
+pub const WEBHOOK_WAITING_MAX: i32 = 20;
+/// Groups whose alerts that fire a broker shows in its metrics.
+pub const FIRING_GROUPS_MAX: i32 = 500;

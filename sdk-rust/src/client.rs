@@ -8,6 +8,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    alerts::Alerts,
     api_keys::ApiKeys,
     audit::Audit,
     auth::Auth,
@@ -120,6 +121,11 @@ impl Client {
     /// Processing rules of streams.
     pub fn rules(&self) -> Rules {
         Rules::new(self.clone())
+    }
+
+    /// Alerts of consumer groups.
+    pub fn alerts(&self) -> Alerts {
+        Alerts::new(self.clone())
     }
 
     /// Schemas of streams.

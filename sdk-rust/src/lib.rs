@@ -32,6 +32,7 @@
 
 #![warn(missing_docs)]
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;

@@ -9,6 +9,7 @@
 //! - [`PgProxy`]: the same for Postgres, aware of its messages: "cut before the reply of the third append".
 //! - `WithKey`, with the same feature: the key of a client of the raw API.
 //! - [`MailServer`]: keeps the letters that it is given, with TLS or without, or does not take them.
+//! - [`WebhookReceiver`]: keeps what is posted to it, with TLS or without, and answers as it is told.
 //! - [`Process`]: a program under test, its output awaited line by line, its signals sent.
 //!
 //! All of it waits on signals, never on sleeps, and panics with a sentence when the ground it stands on fails:
@@ -28,6 +29,7 @@ mod own_cluster;
 mod pg_proxy;
 mod ports;
 mod process;
+mod receiver;
 mod redis;
 mod server;
 mod small_disk;
@@ -45,6 +47,7 @@ pub use own_cluster::OwnCluster;
 pub use pg_proxy::{Action, Counts, Match, PgProxy, Rule, Step};
 pub use ports::{free_port, free_ports, listener};
 pub use process::{Output, Process, Signal, built_binary};
+pub use receiver::{Reply, TakenPost, WebhookReceiver};
 pub use redis::{RedisOptions, RedisServer};
 pub use server::{DATABASE_URL, Server};
 pub use small_disk::SmallDisk;

@@ -69,15 +69,7 @@ impl MailServer {
 
     /// With a certificate and its key, in PEM.
     pub async fn start_with_tls(tls: MailTls, certificate: &str, key: &str) -> MailServer {
-        let chain: Result<Vec<CertificateDer<'static>>, _> =
-            CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
-        let (Ok(chain), Ok(key)) = (chain, key) else { panic!("the mail server's certificate cannot be read") };
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-        let config = config.unwrap_or_else(|error| panic!("the mail server's certificate does not work: {error}"));
-        MailServer::open(Manner::Takes, Some((TlsAcceptor::from(Arc::new(config)), tls))).await
+        MailServer::open(Manner::Takes, Some((acceptor(certificate, key), tls))).await
     }
 
     async fn open(manner: Manner, tls: Option<(TlsAcceptor, MailTls)>) -> MailServer {
@@ -243,6 +235,19 @@ impl Desk {
             _ => None,
         }
     }
+}
+
+/// What speaks TLS with this certificate and its key, in PEM.
+pub(crate) fn acceptor(certificate: &str, key: &str) -> TlsAcceptor {
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let (Ok(chain), Ok(key)) = (chain, key) else { panic!("the server's certificate cannot be read") };
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    let config = config.unwrap_or_else(|error| panic!("the server's certificate does not work: {error}"));
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[derive(PartialEq, Eq)]

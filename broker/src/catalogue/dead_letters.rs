@@ -1,6 +1,6 @@
 //! Dead letters: listed, looked at, edited, given back to their group, discarded.
 
-use crate::catalogue::{Answer, Catalogue, Once, groups::find, streams::existing};
+use crate::catalogue::{Answer, Catalogue, Once, groups::existing_group, streams::existing};
 use crate::domain::audit::Target;
 use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, EventEdit, Handled, Place, dead_letter_not_found};
 use crate::domain::event::Event;
@@ -59,7 +59,7 @@ impl Catalogue {
             None => None,
         };
         let found = |tenant: Tenant| async move {
-            let group = find(&tenant, granted, group).await?;
+            let group = existing_group(&tenant, granted, group).await?;
             dead_letters::list(&tenant, group.id, filter, behind, size + 1).await
         };
         let mut found = self.0.store.tenant(organization, found).await?;
@@ -72,7 +72,7 @@ impl Catalogue {
     /// One dead letter, with its payload and history.
     pub async fn get_dead_letter(&self, granted: &Granted<Read>, group: &GroupName, id: Uuid) -> Result<DeadLetter> {
         let found = |tenant: Tenant| async move {
-            let found = find(&tenant, granted, group).await?;
+            let found = existing_group(&tenant, granted, group).await?;
             let letter = dead_letters::find(&tenant, found.id, id).await?;
             letter.ok_or_else(|| dead_letter_not_found(group, id))
         };
@@ -90,7 +90,7 @@ impl Catalogue {
         let by = granted.actor();
         let (check, editor) = (&check, &by.name);
         let work = |tenant: Tenant| async move {
-            let group = find(&tenant, granted, &wanted.group).await?;
+            let group = existing_group(&tenant, granted, &wanted.group).await?;
             let missing = || dead_letter_not_found(&wanted.group, wanted.id);
             let event = dead_letters::hold(&tenant, group.id, wanted.id).await?.ok_or_else(missing)?;
             let stream = existing(&tenant, granted, &group.stream).await?;
@@ -115,7 +115,7 @@ impl Catalogue {
     ) -> Result<Answer<Handled>> {
         let organization = granted.organization();
         let work = |tenant: Tenant| async move {
-            let group = find(&tenant, granted, &change.group).await?;
+            let group = existing_group(&tenant, granted, &change.group).await?;
             let DeadLetterChange { filter, verb, validate_only, .. } = change;
             match verb {
                 _ if *validate_only => dead_letters::count(&tenant, group.id, filter).await,

@@ -41,7 +41,7 @@ impl Catalogue {
             let made = consumer_groups::create(&tenant, stream, new).await?;
             made.ok_or_else(|| group_exists(&new.name))?;
             self.room_for(&tenant, More { groups: 1, ..More::default() }).await?;
-            find(&tenant, granted, &new.name).await
+            existing_group(&tenant, granted, &new.name).await
         });
         self.announced(answer.await?)
     }
@@ -49,7 +49,7 @@ impl Catalogue {
     /// The group as it is now.
     pub async fn get_group(&self, granted: &Granted<Describe>, name: &GroupName) -> Result<ConsumerGroup> {
         let organization = granted.organization();
-        self.0.store.tenant(organization, |tenant| async move { find(&tenant, granted, name).await }).await
+        self.0.store.tenant(organization, |tenant| async move { existing_group(&tenant, granted, name).await }).await
     }
 
     /// A page of groups by name: those of one stream, or all that the proof covers.
@@ -92,7 +92,7 @@ impl Catalogue {
             if change.filter.is_some() {
                 consumer_groups::refilter(&tenant, id).await?;
             }
-            find(&tenant, granted, name).await
+            existing_group(&tenant, granted, name).await
         });
         self.announced(answer.await?)
     }
@@ -107,7 +107,7 @@ impl Catalogue {
     ) -> Result<Answer<GroupId>> {
         let target = |_: &GroupId| Target::group(name);
         let answer = self.0.store.change(granted.actor(), once, target, |tenant| async move {
-            let group = find(&tenant, granted, name).await?;
+            let group = existing_group(&tenant, granted, name).await?;
             if group.managed {
                 return Err(group_managed(name.as_str(), group.stream.as_str()));
             }
@@ -140,7 +140,7 @@ impl Catalogue {
             let touched = consumer_groups::update(&tenant, name, &GroupChange::default()).await?;
             let id = touched.ok_or_else(|| group_not_found(name.as_str()))?;
             consumer_groups::pause(&tenant, id, delivery == Delivery::Paused).await?;
-            find(&tenant, granted, name).await
+            existing_group(&tenant, granted, name).await
         });
         self.announced(answer.await?)
     }
@@ -149,7 +149,7 @@ impl Catalogue {
     pub async fn group_members(&self, granted: &Granted<Describe>, name: &GroupName) -> Result<Vec<Member>> {
         let organization = granted.organization();
         let members = |tenant| async move {
-            let group = find(&tenant, granted, name).await?;
+            let group = existing_group(&tenant, granted, name).await?;
             consumer_groups::members(&tenant, group.id).await
         };
         self.0.store.tenant(organization, members).await
@@ -163,7 +163,7 @@ impl Catalogue {
     ) -> Result<(Vec<PartitionLag>, Vec<OutcomeCounts>, Vec<HotKey>)> {
         let organization = granted.organization();
         let lag = |tenant| async move {
-            let group = find(&tenant, granted, name).await?;
+            let group = existing_group(&tenant, granted, name).await?;
             let lag = consumer_groups::lag(&tenant, group.id).await?;
             let counts = consumer_groups::outcome_counts(&tenant, group.id).await?;
             let hot = if group.key_order { consumer_groups::hot_keys(&tenant, group.id).await? } else { Vec::new() };
@@ -194,7 +194,7 @@ impl Catalogue {
 }
 
 /// The group of that name, in a transaction, for a proof that covers its stream.
-pub(super) async fn find<P: Permission>(
+pub async fn existing_group<P: Permission>(
     tenant: &Tenant,
     granted: &Granted<P>,
     name: &GroupName,

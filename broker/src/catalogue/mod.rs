@@ -18,7 +18,7 @@ mod streams;
 pub use self::{
     changed::Changed,
     dead_letters::{DeadLetterChange, DeadLetterEdit, DeadLetterVerb},
-    groups::Delivery,
+    groups::{Delivery, existing_group},
     purge::{Purge, PurgeBefore, Purged},
     seek::{Moved, Seek},
     streams::{Deleted, Deletion, KeyRemap, existing},
@@ -99,7 +99,7 @@ impl Catalogue {
 
     /// The group of that name, as it is now.
     pub async fn group<P: Permission>(&self, granted: &Granted<P>, name: &GroupName) -> Result<Arc<ConsumerGroup>> {
-        let find = |tenant| async move { groups::find(&tenant, granted, name).await };
+        let find = |tenant| async move { existing_group(&tenant, granted, name).await };
         self.0.store.tenant(granted.organization(), find).await.map(Arc::new)
     }
 

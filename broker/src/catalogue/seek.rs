@@ -1,6 +1,6 @@
 //! Moving a group.
 
-use crate::catalogue::{Answer, Catalogue, Once, groups::find};
+use crate::catalogue::{Answer, Catalogue, Once, groups::existing_group};
 use crate::domain::audit::Target;
 use crate::domain::group::{ConsumerGroup, group_not_found};
 use crate::domain::ids::{GroupId, GroupName, PartitionId};
@@ -63,7 +63,7 @@ fn moved(seek: &Seek) -> Target {
 }
 
 async fn carry_out(tenant: &Tenant, granted: &Granted<ManageGroups>, seek: &Seek) -> Result<Moved> {
-    let group = find(tenant, granted, &seek.group).await?;
+    let group = existing_group(tenant, granted, &seek.group).await?;
     let targets = targets(tenant, &group, seek).await?;
     let sought = consumer_groups::seek(tenant, group.id, &targets, seek.validate_only).await?;
     if sought.is_empty() {

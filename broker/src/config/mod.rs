@@ -5,6 +5,7 @@
 //! nowhere else. Never done here: opening files that a setting names, or anything at run time.
 
 mod accounts;
+mod alerts;
 mod broker;
 mod database;
 mod delivery;
@@ -25,6 +26,7 @@ mod source;
 
 pub use self::{
     accounts::{Accounts, Registration},
+    alerts::Alerts,
     broker::Broker,
     database::Database,
     delivery::Delivery,
@@ -64,6 +66,7 @@ pub struct Config {
     pub limits: Limits,
     pub accounts: Accounts,
     pub mail: Mail,
+    pub alerts: Alerts,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -103,6 +106,7 @@ impl Config {
             limits: Limits::read(&mut reader),
             accounts: Accounts::read(&mut reader),
             mail: Mail::read(&mut reader),
+            alerts: Alerts::read(&mut reader),
             shutdown: Shutdown::read(&mut reader),
             log: Log::read(&mut reader),
         };

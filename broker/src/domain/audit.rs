@@ -1,7 +1,7 @@
 //! The audit log: who did what to which object, from where, with which result. It never holds a secret: an entry is made of ids,
 //! names and words of ours, not of what a request says.
 
-use super::ids::{GroupName, OrganizationId, RuleName, StreamName};
+use super::ids::{AlertName, GroupName, OrganizationId, RuleName, StreamName};
 use super::{Error, Result};
 use std::sync::Arc;
 
@@ -63,6 +63,11 @@ impl Target {
     /// Of a stream.
     pub fn rule(stream: &StreamName, name: &RuleName) -> Self {
         Self::new("rule", format!("{stream}/{name}"))
+    }
+
+    /// Of a consumer group.
+    pub fn alert(group: &GroupName, name: &AlertName) -> Self {
+        Self::new("alert", format!("{group}/{name}"))
     }
 
     pub fn organization(name: &str) -> Self {

@@ -88,6 +88,10 @@ reasons! {
     RuleNotFound = "RULE_NOT_FOUND", NotFound, "The stream has no such rule.";
     RuleExists = "RULE_EXISTS", AlreadyExists, "The stream has a rule of that name.";
     TooManyRules = "TOO_MANY_RULES", FailedPrecondition, "The stream has as many rules as allowed.";
+    AlertNotFound = "ALERT_NOT_FOUND", NotFound, "The consumer group has no such alert.";
+    AlertExists = "ALERT_EXISTS", AlreadyExists, "The consumer group has an alert of that name.";
+    TooManyAlerts = "TOO_MANY_ALERTS", FailedPrecondition, "The consumer group or the organization has as many alerts as allowed.";
+    AlertHasNoWebhook = "ALERT_HAS_NO_WEBHOOK", FailedPrecondition, "The alert has no webhook that could be tested.";
     SchemaNotFound = "SCHEMA_NOT_FOUND", NotFound, "The stream has no such schema.";
     SchemaIncompatible = "SCHEMA_INCOMPATIBLE", FailedPrecondition, "The stream's compatibility mode does not allow this step, or it cannot be decided.";
     SchemaViolation = "SCHEMA_VIOLATION", InvalidArgument, "An event does not fit its schema; the violations name the places.";

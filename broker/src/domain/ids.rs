@@ -2,6 +2,7 @@
 
 use crate::domain::{Error, Result, limits};
 use std::{fmt, sync::Arc};
+use uuid::Uuid;
 
 /// The tenant. Owns everything; nothing crosses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +19,10 @@ pub struct PartitionId(pub i64);
 /// A processing rule, for ever: a recreated name is another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(pub i64);
+
+/// An alert, for ever: a recreated name is another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AlertId(pub Uuid);
 
 /// A consumer group, for ever: a recreated name is another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +65,10 @@ name_type!(
 name_type!(
     /// Name of a processing rule, plain within its stream.
     RuleName
+);
+name_type!(
+    /// Name of an alert, plain within its consumer group.
+    AlertName
 );
 
 fn check_name(field: &str, text: &str) -> Result<()> {

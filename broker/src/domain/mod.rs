@@ -1,6 +1,7 @@
 //! Pure values and decisions: no async, no I/O, no clock. Every other room speaks in these words.
 
 pub mod access;
+pub mod alert;
 pub mod api_key;
 pub mod assign;
 pub mod audit;

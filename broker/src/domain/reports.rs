@@ -89,6 +89,16 @@ pub struct GroupLag {
     pub seconds: f64,
 }
 
+/// A group with alerts that fire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiringAlerts {
+    pub organization: String,
+    pub stream: String,
+    pub group: String,
+    /// How many of them.
+    pub alerts: i64,
+}
+
 /// What brokers have counted of a rule. Times are microseconds since 1970, database time.
 #[derive(Clone, Debug)]
 pub struct RuleCounts {

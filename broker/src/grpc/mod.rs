@@ -5,6 +5,7 @@
 //! [`status`] is the only mapping of errors. Never here: SQL, decisions, waiting for anything but the services.
 
 pub mod accept;
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
@@ -29,23 +30,24 @@ pub mod users;
 
 use crate::{config::Reflection, domain::Result};
 use eventflow_proto::v1::{
-    api_key_service_server::ApiKeyService, audit_service_server::AuditService, auth_service_server::AuthService,
-    consumer_group_service_server::ConsumerGroupService, consumer_service_server::ConsumerService,
-    dead_letter_service_server::DeadLetterService, log_service_server::LogService,
-    organization_service_server::OrganizationService, publisher_service_server::PublisherService,
-    rule_service_server::RuleService, schema_service_server::SchemaService, stream_service_server::StreamService,
-    user_service_server::UserService,
+    alert_service_server::AlertService, api_key_service_server::ApiKeyService, audit_service_server::AuditService,
+    auth_service_server::AuthService, consumer_group_service_server::ConsumerGroupService,
+    consumer_service_server::ConsumerService, dead_letter_service_server::DeadLetterService,
+    log_service_server::LogService, organization_service_server::OrganizationService,
+    publisher_service_server::PublisherService, rule_service_server::RuleService, schema_service_server::SchemaService,
+    stream_service_server::StreamService, user_service_server::UserService,
 };
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 /// The services that administer what there is.
-pub struct Administration<S, G, D, R, P> {
+pub struct Administration<S, G, D, R, P, A> {
     pub streams: S,
     pub groups: G,
     pub dead_letters: D,
     pub schemas: R,
     pub rules: P,
+    pub alerts: A,
 }
 
 /// The services of programs and people.
@@ -68,6 +70,7 @@ pub fn routes(
         impl DeadLetterService,
         impl SchemaService,
         impl RuleService,
+        impl AlertService,
     >,
     identity: Identity<
         impl ApiKeyService,
@@ -79,7 +82,7 @@ pub fn routes(
     health: &HealthReporter,
     descriptors: Reflection,
 ) -> Result<Routes> {
-    let Administration { streams, groups, dead_letters, schemas, rules } = administration;
+    let Administration { streams, groups, dead_letters, schemas, rules, alerts } = administration;
     let Identity { keys, auth, users, organizations, audit } = identity;
     let routes = Routes::default()
         .add_service(servers::publisher(publisher))
@@ -95,6 +98,7 @@ pub fn routes(
         .add_service(servers::audit(audit))
         .add_service(servers::schemas(schemas))
         .add_service(servers::rules(rules))
+        .add_service(servers::alerts(alerts))
         .add_service(health::server(health));
     Ok(reflection::add(routes, descriptors)?.prepare())
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::limits;
 use eventflow_proto::v1::{
+    alert_service_server::{AlertService, AlertServiceServer},
     api_key_service_server::{ApiKeyService, ApiKeyServiceServer},
     audit_service_server::{AuditService, AuditServiceServer},
     auth_service_server::{AuthService, AuthServiceServer},
@@ -103,6 +104,15 @@ pub fn rules<T: RuleService>(service: T) -> RuleServiceServer<T> {
         .accept_compressed(Zstd)
         .send_compressed(Gzip)
         .send_compressed(Zstd)
+}
+
+/// Some answers hold secrets.
+pub fn alerts<T: AlertService>(service: T) -> AlertServiceServer<T> {
+    AlertServiceServer::new(service)
+        .max_decoding_message_size(ACCOUNT_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
 }
 
 /// Answers with secrets are not compressed: their length would tell.

@@ -1,5 +1,5 @@
 //! The plaintext port: `/livez`, `/readyz`, `/metrics`, for probes and scrapers, and the keys that verify access tokens. Of tenants it shows the names of groups, with their
-//! lag, and nothing else.
+//! lag and how many of their alerts fire, and nothing else.
 //!
 //! It lives as long as the process does its work: while the broker drains, `/readyz` says so.
 
@@ -8,7 +8,7 @@ mod pages;
 use crate::{
     domain::{Error, Result, public_keys::PublicKeys},
     runtime::{Kind, Readiness, Tasks},
-    telemetry::{lag::LagBoard, metrics},
+    telemetry::{alerts::AlertBoard, lag::LagBoard, metrics},
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,6 +32,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 pub struct Pages {
     pub readiness: Readiness,
     pub lags: LagBoard,
+    pub alerts: AlertBoard,
     pub public_keys: PublicKeys,
 }
 

@@ -20,7 +20,9 @@ pub(super) fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<By
         // Answering at all is being alive.
         "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => ready(&pages.readiness.causes()),
-        "/metrics" => page(StatusCode::OK, PROMETHEUS, metrics::render() + &pages.lags.render()),
+        "/metrics" => {
+            page(StatusCode::OK, PROMETHEUS, metrics::render() + &pages.lags.render() + &pages.alerts.render())
+        }
         "/.well-known/jwks.json" => page(StatusCode::OK, JSON, pages.public_keys.text().to_string()),
         _ => page(
             StatusCode::NOT_FOUND,
@@ -57,7 +59,12 @@ mod tests {
 
     async fn get(path: &str, method: Method, readiness: &Readiness) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(()).expect("request");
-        let pages = Pages { readiness: readiness.clone(), lags: Default::default(), public_keys: Default::default() };
+        let pages = Pages {
+            readiness: readiness.clone(),
+            lags: Default::default(),
+            alerts: Default::default(),
+            public_keys: Default::default(),
+        };
         let response = answer(&request, &pages);
         let code = response.status();
         let bytes = response.into_body().collect().await.expect("body").to_bytes();

@@ -146,6 +146,11 @@ pub fn granted_to_rules<P: Permission>(organization: OrganizationId, _permission
     Granted { by: Caller::rules(organization), reach: Reach::Everywhere, permission: PhantomData }
 }
 
+/// Whether the caller may also do `P` in this stream, so that more is shown. A no is no refusal, and leaves no entry.
+pub fn may<P: Permission>(caller: &Caller, _permission: P, stream: &StreamName) -> bool {
+    caller.authority().reach(P::ACTION).is_some_and(|reach| reach.covers(stream.as_str()))
+}
+
 /// Asks the one table whether `caller` may do `P`, and where.
 pub fn authorize<P: Permission>(caller: &Caller, _permission: P) -> Result<Granted<P>> {
     match caller.authority().reach(P::ACTION) {

@@ -33,7 +33,7 @@ pub use self::{
     caller::{Caller, KeyId, Who},
     granted::{
         Consume, Describe, Granted, ManageGroups, ManageKeys, ManageOrganization, ManageStreams, ManageUsers,
-        OwnAccount, Permission, Publish, Read, ReadAudit, authorize, granted_to_rules,
+        OwnAccount, Permission, Publish, Read, ReadAudit, authorize, granted_to_rules, may,
     },
     key::ApiKey,
     organizations::{NewOrganization, Organizations, Registration},

@@ -1,5 +1,6 @@
 //! The broker as a whole: its parts made in the order in which they depend on each other, and taken down in the reverse.
 
+use crate::alerts::{self, Alerts};
 use crate::catalogue::{Catalogue, Changed};
 use crate::config::{self, Config};
 use crate::delivery::commits::Committer;
@@ -18,8 +19,8 @@ use crate::grpc::accept;
 use crate::grpc::layers::{Browsers, CallLimits, Door, Secure};
 use crate::grpc::tls::{self, Tls};
 use crate::grpc::{
-    Administration, Identity, api_keys, audit, auth, consume, consumer_groups, dead_letters, health, log,
-    organizations, publish, routes, rules, schemas, streams, users,
+    Administration, Identity, alerts as alert_calls, api_keys, audit, auth, consume, consumer_groups, dead_letters,
+    health, log, organizations, publish, routes, rules, schemas, streams, users,
 };
 use crate::identity::{ApiKeys, AuditLog, Authenticator, KeySource, Organizations, Registration, Sessions, Users};
 use crate::jobs::{self, Job};
@@ -36,7 +37,7 @@ use crate::schemas::Schemas;
 use crate::store::epoch::LogEpochs;
 use crate::store::{DatabaseUrl, Store, durability, migrate, shared_secrets};
 use crate::tail::Tail;
-use crate::telemetry::lag::LagBoard;
+use crate::telemetry::{alerts::AlertBoard, lag::LagBoard};
 use futures_util::future::join_all;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,8 +83,10 @@ struct Ground {
     limits: Limits,
     schemas: Schemas,
     rules: Processing,
+    alerts: Alerts,
     trust: Trust,
     lags: LagBoard,
+    firing: AlertBoard,
 }
 
 impl App {
@@ -103,6 +106,7 @@ impl App {
             ground.share_rates(redis).await?;
         }
         ground.run_rules(&publisher, &deliveries);
+        ground.run_alerts();
         let tls = tls.map(|(tls, reloader)| {
             ground.tasks.spawn(Kind::Job, reloader.run(ground.tasks.stopping()));
             tls
@@ -223,11 +227,13 @@ impl Ground {
             groups,
             schemas: Schemas::new(store.clone(), catalogue.clone()),
             rules: Processing::new(store.clone(), catalogue.clone()),
+            alerts: Alerts::new(store.clone(), allowed(config.alerts))?,
             catalogue,
             limits,
             store,
             trust,
             lags: LagBoard::default(),
+            firing: AlertBoard::default(),
             config,
         })
     }
@@ -358,6 +364,14 @@ impl Ground {
         self.tasks.spawn(Kind::Job, runner.run(self.tasks.stopping()));
     }
 
+    /// Evaluates alerts, and tells webhooks.
+    fn run_alerts(&self) {
+        let evaluator = alerts::Evaluator { alerts: self.alerts.clone(), board: self.firing.clone() };
+        self.tasks.spawn(Kind::Job, evaluator.run(self.tasks.stopping()));
+        let poster = alerts::Poster { alerts: self.alerts.clone() };
+        self.tasks.spawn(Kind::Job, poster.run(self.tasks.stopping()));
+    }
+
     /// The doors.
     async fn serve(
         &self,
@@ -398,6 +412,7 @@ impl Ground {
                 dead_letters: dead_letters::DeadLetters::new(self.catalogue.clone(), self.schemas.clone()),
                 schemas: schemas::SchemaRegistry::new(self.schemas.clone()),
                 rules: rules::RuleCalls::new(self.rules.clone()),
+                alerts: alert_calls::AlertCalls::new(self.alerts.clone()),
             },
             Identity {
                 keys: api_keys::ApiKeyCalls::new(ApiKeys::new(self.store.clone(), authenticator.clone())),
@@ -409,7 +424,12 @@ impl Ground {
             &reporter,
             self.config.server.reflection,
         )?;
-        let public_keys = authenticator.public_keys();
+        let pages = crate::http::Pages {
+            readiness: self.readiness.clone(),
+            lags: self.lags.clone(),
+            alerts: self.firing.clone(),
+            public_keys: authenticator.public_keys(),
+        };
         let refusing = self.farewell.refusing.clone();
         let limits = (CallLimits::default(), self.limits.clone());
         let secure = if tls.is_some() { Secure::Tls } else { Secure::Plaintext };
@@ -419,7 +439,6 @@ impl Ground {
         let options = accept::Options::new(&self.config.server, tls);
         let closing = self.farewell.closing.clone();
         self.tasks.spawn(Kind::Accept, accept::run(grpc, Arc::new(door), self.tasks.clone(), options, closing));
-        let pages = crate::http::Pages { readiness: self.readiness.clone(), lags: self.lags.clone(), public_keys };
         self.tasks.spawn(Kind::Http, crate::http::run(http, pages, self.tasks.clone()));
         self.tasks.spawn(Kind::Watch, health::follow(reporter, self.readiness.clone(), self.tasks.stopping()));
         Ok(())
@@ -442,6 +461,13 @@ async fn check_database(store: &Store, config: &Config) -> Result<LogEpochs> {
     let epochs = LogEpochs::new(0);
     epochs.check(&**db).await?;
     Ok(epochs)
+}
+
+/// What webhooks may be.
+fn allowed(settings: config::Alerts) -> alerts::Allowed {
+    let scheme = if settings.allow_http { alerts::Scheme::HttpToo } else { alerts::Scheme::Https };
+    let reach = if settings.allow_private_addresses { alerts::Reach::PrivateToo } else { alerts::Reach::Public };
+    alerts::Allowed { scheme, reach }
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr> {

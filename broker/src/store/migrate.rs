@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[(i32, &str, &str)] = &[
     (22, "filters", include_str!("../../../migrations/0022_filters.sql")),
     (23, "explain", include_str!("../../../migrations/0023_explain.sql")),
     (25, "rules", include_str!("../../../migrations/0025_rules.sql")),
+    (26, "alerts", include_str!("../../../migrations/0026_alerts.sql")),
     (30, "identity", include_str!("../../../migrations/0030_identity.sql")),
     (31, "users", include_str!("../../../migrations/0031_users.sql")),
     (32, "audit", include_str!("../../../migrations/0032_audit.sql")),

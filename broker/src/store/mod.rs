@@ -5,6 +5,7 @@
 //! organization. Writers that must not share a connection (lanes, the wake-up) open their own with [`Store::connect`].
 
 pub mod admin_requests;
+pub mod alerts;
 pub mod append;
 pub mod audit;
 pub mod columns;

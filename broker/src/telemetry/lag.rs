@@ -39,7 +39,7 @@ fn gauge(text: &mut String, name: &str, meaning: &str, lags: &[GroupLag], value:
     }
 }
 
-fn escaped(label: &str) -> String {
+pub(super) fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

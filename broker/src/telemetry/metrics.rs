@@ -60,6 +60,20 @@ pub struct Metrics {
     pub rule_copies: Counter,
     /// Attempts to carry out a rule that failed.
     pub rule_failures: Counter,
+    /// Evaluations of alerts.
+    pub alert_evaluations: Counter,
+    /// Evaluations that failed.
+    pub alert_evaluation_failures: Counter,
+    /// Alerts that began to fire.
+    pub alerts_fired: Counter,
+    /// Alerts that stopped.
+    pub alerts_resolved: Counter,
+    /// Notifications that a webhook took.
+    pub webhook_posts_delivered: Counter,
+    /// Attempts that failed, and are made again.
+    pub webhook_posts_failed: Counter,
+    /// Notifications that were given up.
+    pub webhook_posts_given_up: Counter,
     /// Bytes in the tail cache.
     pub tail_cache_bytes: Gauge,
     /// Batches served from memory.
@@ -203,6 +217,12 @@ fn install() -> PrometheusHandle {
 fn describe_labelled() {
     metrics::describe_counter!("eventflow_grpc_requests_total", Unit::Count, "Calls, by method and code.");
     metrics::describe_histogram!("eventflow_grpc_seconds", Unit::Seconds, "Time of a whole call, by method.");
+    metrics::describe_counter!(
+        "eventflow_alert_changes_total",
+        Unit::Count,
+        "Alerts that began to fire, and that stopped."
+    );
+    metrics::describe_counter!("eventflow_webhook_posts_total", Unit::Count, "Posts to webhooks of alerts, by result.");
 }
 
 fn count(name: &'static str, unit: Unit, meaning: &'static str) -> Counter {
@@ -212,6 +232,14 @@ fn count(name: &'static str, unit: Unit, meaning: &'static str) -> Counter {
 
 fn rejected(reason: &'static str) -> Counter {
     counter!("eventflow_rejected_connections_total", "reason" => reason)
+}
+
+fn alerts(change: &'static str) -> Counter {
+    counter!("eventflow_alert_changes_total", "change" => change)
+}
+
+fn posts(result: &'static str) -> Counter {
+    counter!("eventflow_webhook_posts_total", "result" => result)
 }
 
 fn level(name: &'static str, unit: Unit, meaning: &'static str) -> Gauge {
@@ -252,6 +280,13 @@ impl Metrics {
             rule_matches: count("eventflow_rule_matches_total", Count, "Events that matched a rule, counted for each rule."),
             rule_copies: count("eventflow_rule_copies_total", Count, "Copies of events that rules have made."),
             rule_failures: count("eventflow_rule_failures_total", Count, "Attempts to carry out rules on an event that failed."),
+            alert_evaluations: count("eventflow_alert_evaluations_total", Count, "Evaluations of alerts."),
+            alert_evaluation_failures: count("eventflow_alert_evaluation_failures_total", Count, "Evaluations of alerts that failed."),
+            alerts_fired: alerts("firing"),
+            alerts_resolved: alerts("resolved"),
+            webhook_posts_delivered: posts("delivered"),
+            webhook_posts_failed: posts("failed"),
+            webhook_posts_given_up: posts("given_up"),
             tail_cache_bytes: level("eventflow_tail_cache_bytes", Bytes, "Bytes in the tail cache."),
             tail_hits: count("eventflow_tail_hits_total", Count, "Batches served from memory."),
             tail_misses: count("eventflow_tail_misses_total", Count, "Batches read from the log."),

@@ -6,6 +6,7 @@
 //! Spans: `call` around every RPC, and at level debug `publish` (a request), `append` (a call of the database), `session` (a
 //! subscription; its deliveries are events at level trace) and `commit` (a write of progress).
 
+pub mod alerts;
 pub mod lag;
 pub mod logs;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! The broker's integration tests: one binary, so that it links once.
 
 mod access;
+mod alerts;
 mod browsers;
 mod catalogue;
 mod explain;

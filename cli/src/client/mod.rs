@@ -1,6 +1,8 @@
-//! Verbs that ask a broker: streams, schemas, rules, groups, lag, limits, contexts.
+//! Verbs that ask a broker: streams, schemas, rules, groups, alerts, lag, limits, contexts.
 
 pub mod account;
+pub mod alert;
+mod alert_views;
 pub mod audit;
 pub mod context;
 pub mod dlq;

@@ -31,6 +31,8 @@ pub(super) fn of_client(reason: &str) -> Option<&'static str> {
         "CONSUMER_GROUP_HAS_MEMBERS" => "stop its members first, or add --force",
         "CONSUMER_GROUP_MANAGED" => "it goes with the last rule of its stream: `eventflow rule list`",
         "RULE_NOT_FOUND" | "RULE_EXISTS" | "TOO_MANY_RULES" => "see `eventflow rule list STREAM`",
+        "ALERT_NOT_FOUND" | "ALERT_EXISTS" | "TOO_MANY_ALERTS" => "see `eventflow alert list`",
+        "ALERT_HAS_NO_WEBHOOK" => "give it one with `eventflow alert update GROUP NAME --webhook URL`",
         "OFFSET_BELOW_FLOOR" | "OFFSET_ABOVE_HEAD" => {
             "see floor and head of each partition with `eventflow stream describe`"
         }

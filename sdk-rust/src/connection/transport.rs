@@ -1,13 +1,14 @@
 //! A connection as the generated clients want it, with the credential on every call and the message limits set.
 
 use eventflow_proto::v1::{
-    PublishRequest, PublishResponse, api_key_service_client::ApiKeyServiceClient,
-    audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
-    consumer_group_service_client::ConsumerGroupServiceClient, consumer_service_client::ConsumerServiceClient,
-    dead_letter_service_client::DeadLetterServiceClient, log_service_client::LogServiceClient,
-    organization_service_client::OrganizationServiceClient, publisher_service_client::PublisherServiceClient,
-    rule_service_client::RuleServiceClient, schema_service_client::SchemaServiceClient,
-    stream_service_client::StreamServiceClient, user_service_client::UserServiceClient,
+    PublishRequest, PublishResponse, alert_service_client::AlertServiceClient,
+    api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
+    auth_service_client::AuthServiceClient, consumer_group_service_client::ConsumerGroupServiceClient,
+    consumer_service_client::ConsumerServiceClient, dead_letter_service_client::DeadLetterServiceClient,
+    log_service_client::LogServiceClient, organization_service_client::OrganizationServiceClient,
+    publisher_service_client::PublisherServiceClient, rule_service_client::RuleServiceClient,
+    schema_service_client::SchemaServiceClient, stream_service_client::StreamServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tonic::{
     Request, Response, Status,
@@ -112,6 +113,10 @@ impl Transport {
 
     pub(crate) fn rules(&self) -> RuleServiceClient<Authorized> {
         RuleServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn alerts(&self) -> AlertServiceClient<Authorized> {
+        AlertServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn schemas(&self) -> SchemaServiceClient<Authorized> {

@@ -1,5 +1,6 @@
 //! Where wire types end: every conversion between `eventflow.v1` and the types of this crate.
 
+mod alert;
 mod api_key;
 mod error;
 mod event;

@@ -35,16 +35,17 @@ const ROOMS: &[(&str, &str)] = &[
     ("groups", "domain store identity catalogue telemetry handles"),
     ("delivery", "domain store tail limits identity catalogue groups telemetry handles"),
     ("rules", "domain store identity catalogue publish delivery telemetry handles"),
+    ("alerts", "domain store identity catalogue telemetry handles"),
     ("jobs", "domain store tail limits catalogue groups publish telemetry handles"),
     // Transport: thin, and never storage.
-    ("grpc", "domain identity limits catalogue schemas publish groups delivery rules telemetry config handles"),
+    ("grpc", "domain identity limits catalogue schemas publish groups delivery rules alerts telemetry config handles"),
     ("http", "domain telemetry config handles"),
     // What holds it together.
     ("telemetry", "domain config"),
     ("config", "domain"),
     (
         "runtime",
-        "domain store tail redis limits mail identity catalogue schemas publish groups delivery rules jobs grpc http telemetry config",
+        "domain store tail redis limits mail identity catalogue schemas publish groups delivery rules alerts jobs grpc http telemetry config",
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! Wire types to values and back. What is wrong is named by the path of its field; nothing of the wire goes further.
 
+pub mod alert;
 pub mod api_key;
 pub mod audit;
 pub mod dead_letter;

@@ -20,12 +20,13 @@ const SECRET: &str = "nobody else's business";
 const COUNT: usize = 4_321;
 
 /// Tables and the rows of an organization in them, without what the mere use of a credential changes.
-const ROWS: [(&str, &str); 16] = [
+const ROWS: [(&str, &str); 17] = [
     ("organization", "t.*"),
     ("stream", "t.*"),
     ("stream_partition", "t.*"),
     ("event_schema", "t.*"),
     ("consumer_group", "t.*"),
+    ("alert", "t.alert_id, t.name, t.measure, t.threshold, t.webhook_url, t.secret_version, t.version"),
     ("admin_request", "t.*"),
     ("api_key", "t.key_id, t.scopes, t.expires_at, t.revoked_at, t.successor"),
     ("user_account", "t.user_id, t.role, t.disabled, t.name, t.password_hash, t.invitation_sha256"),
@@ -62,7 +63,7 @@ fn changed(before: &BTreeMap<&str, Vec<String>>, after: &BTreeMap<&str, Vec<Stri
 }
 
 /// Everything that a row of the matrix may name.
-const PLACES: [&str; 6] = ["$key", "$user", "$stream", "$group", "$fresh", "$uuid"];
+const PLACES: [&str; 7] = ["$key", "$user", "$stream", "$group", "$fresh", "$uuid", "$alert"];
 
 fn filled(request: &str, names: &[String]) -> String {
     PLACES.iter().zip(names).fold(request.to_owned(), |request, (place, name)| request.replace(place, name))
@@ -123,6 +124,7 @@ async fn with_every_check_of_the_services_satisfied_row_level_security_alone_sho
                 format!("own.no{number}"),
                 format!("own.fresh{number}"),
                 uuid::Uuid::new_v4().to_string(),
+                format!("never{number}"),
             ];
             asked.push((row.rpc, row.request, method.clone(), credential, there, never.to_vec()));
         }
@@ -174,6 +176,16 @@ async fn furnish(ground: &Ground, clients: &mut Clients, text: &str, events: usi
     let dead = Outcome::DeadLetter(v1::DeadLetter { reason: text.into(), ..Default::default() });
     assert_eq!(member.settle_one(&event, dead).await, None);
     member.leave().await;
+    for group in ["billing", "mailer"] {
+        let alert = v1::Alert {
+            group: group.into(),
+            name: "behind".into(),
+            measure: v1::AlertMeasure::LagEvents.into(),
+            ..Default::default()
+        };
+        let request = v1::CreateAlertRequest { alert: Some(alert), ..Default::default() };
+        clients.alerts.create_alert(request).await.expect("an alert");
+    }
     let client = ground.database.connect().await;
     let sql = "select dead_letter_id::text from eventflow.dead_letter_event where convert_from(payload, 'UTF8') = $1";
     client.query_one(sql, &[&text]).await.expect("a dead letter").get(0)
@@ -195,13 +207,33 @@ async fn exchange(client: &Client, one: i64, other: i64) {
          update eventflow.consumer_group c
          set organization_id = case -c.organization_id when {one} then {other} else {one} end,
              stream_id = (select s.stream_id from eventflow.stream s
-                          where s.organization_id = case -c.organization_id when {one} then {other} else {one} end)"
+                          where s.organization_id = case -c.organization_id when {one} then {other} else {one} end);
+         update eventflow.alert set organization_id = case organization_id when {one} then {other} else {one} end"
     );
     client
         .batch_execute("alter table eventflow.consumer_group drop constraint consumer_group_organization_id_fkey")
         .await
         .expect("no keys for a moment");
     client.batch_execute(&sql).await.expect("exchanged");
+}
+
+/// The largest value that an alert has, once all of them were evaluated by what the catalogue says now.
+async fn largest_value(client: &Client) -> f64 {
+    let now = client.query_one("select clock_timestamp()::text", &[]).await.expect("a time").get::<_, String>(0);
+    client.batch_execute("update eventflow.alert set due_at = clock_timestamp()").await.expect("due");
+    let look = async {
+        loop {
+            // poll
+            let row = client
+                .query_one("select max(value), min(evaluated_at) > $1::text::timestamptz from eventflow.alert", &[&now])
+                .await
+                .expect("alerts");
+            if row.get::<_, Option<bool>>(1) == Some(true) {
+                return row.get(0);
+            }
+        }
+    };
+    eventflow_testkit::within("alerts evaluated", look).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +246,9 @@ async fn with_a_catalogue_that_leads_astray_the_functions_alone_show_and_change_
     let key = ground.key("other").await;
     furnish(&ground, &mut Clients::new(&app, &key).await, "their own", 2).await;
     let (acme, other) = (id_of(&client, "acme").await, id_of(&client, "other").await);
+    assert_eq!(largest_value(&client).await, COUNT as f64, "the control");
     exchange(&client, acme, other).await;
+    assert_eq!(largest_value(&client).await, 0.0, "an alert counts what is its organization's");
     let before = rows(&client, acme).await;
     let astray = ground.broker(&[]).await;
     let channel = channel_to(&astray).await;
@@ -225,7 +259,8 @@ async fn with_a_catalogue_that_leads_astray_the_functions_alone_show_and_change_
             let fresh = format!("fresh-{}", uuid::Uuid::new_v4().simple());
             let request =
                 if rpc.ends_with("/DeleteStream") { r#"{"name": "$stream", "force": true}"# } else { request };
-            let request = filled(request, &["none", "none", "orders", group, &fresh, &dead_letter].map(str::to_owned));
+            let request =
+                filled(request, &["none", "none", "orders", group, &fresh, &dead_letter, "behind"].map(str::to_owned));
             for credential in [&key, &admin] {
                 let found = told(&channel, &method, credential, &request, &[]).await;
                 // Payloads are shown as text or in base64, whichever a call does.
@@ -257,7 +292,7 @@ async fn what_looks_like_sql_is_text_everywhere() {
         for text in ["' or '1'='1", "'; drop table eventflow.stream; --", "$1", "\\\\'; select 1/0 --", "%' or 1=1 /*"]
         {
             let everywhere = PLACES.map(|_| text.to_owned());
-            let good = [text, text, "orders", "mailer", text, &dead_letter].map(str::to_owned);
+            let good = [text, text, "orders", "mailer", text, &dead_letter, "behind"].map(str::to_owned);
             for names in [everywhere, good] {
                 // Texts that stand for nothing are meant as well.
                 let request = filled(request, &names).replace("\"x\"", &format!("\"{text}\""));

@@ -109,6 +109,17 @@ impl Objects {
             let create = v1::CreateRuleRequest { rule: Some(rule), ..Default::default() };
             self.clients.rules.create_rule(create).await.expect("a rule");
         }
+        if request.contains("$alert") {
+            let alert = v1::Alert {
+                group: group.clone(),
+                name: name.clone(),
+                measure: v1::AlertMeasure::LagEvents.into(),
+                webhook_url: "https://localhost:1/".into(),
+                ..Default::default()
+            };
+            let create = v1::CreateAlertRequest { alert: Some(alert), ..Default::default() };
+            self.clients.alerts.create_alert(create).await.expect("an alert");
+        }
         let user = if request.contains("$user") { self.user(number).await } else { String::new() };
         let key = if request.contains("$key") { self.key().await } else { String::new() };
         let letter = if request.contains("$letter") { self.letter(&group).await } else { String::new() };
@@ -119,6 +130,7 @@ impl Objects {
             .replace("$stream", &stream)
             .replace("$group", &group)
             .replace("$rule", &name)
+            .replace("$alert", &name)
             .replace("$fresh", &format!("own.f{number}"))
             .replace("$uuid", &uuid::Uuid::new_v4().to_string())
     }

@@ -7,6 +7,7 @@ use eventflow_broker::config::Config;
 use eventflow_broker::domain::access::{Grants, Role};
 use eventflow_broker::identity::{ApiKey, Environment, install_key, invite_first};
 use eventflow_broker::runtime::app::App;
+use eventflow_proto::v1::alert_service_client::AlertServiceClient;
 use eventflow_proto::v1::api_key_service_client::ApiKeyServiceClient;
 use eventflow_proto::v1::audit_service_client::AuditServiceClient;
 use eventflow_proto::v1::auth_service_client::AuthServiceClient;
@@ -145,6 +146,7 @@ pub struct Clients {
     pub organizations: Box<OrganizationServiceClient<Door>>,
     pub users: Box<UserServiceClient<Door>>,
     pub rules: Box<RuleServiceClient<Door>>,
+    pub alerts: Box<AlertServiceClient<Door>>,
     pub schemas: Box<SchemaServiceClient<Door>>,
     pub dead_letters: Box<DeadLetterServiceClient<Door>>,
 }
@@ -165,6 +167,7 @@ impl Clients {
             log: LogServiceClient::with_interceptor(channel.clone(), with_key.clone()).max_decoding_message_size(limit),
             streams: StreamServiceClient::with_interceptor(channel.clone(), with_key.clone()),
             groups: ConsumerGroupServiceClient::with_interceptor(channel.clone(), with_key.clone()),
+            alerts: Box::new(AlertServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             rules: Box::new(RuleServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             dead_letters: Box::new(DeadLetterServiceClient::with_interceptor(channel.clone(), with_key.clone())),
             keys: Box::new(ApiKeyServiceClient::with_interceptor(channel.clone(), with_key.clone())),

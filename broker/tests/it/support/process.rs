@@ -62,6 +62,13 @@ impl BrokerProcess {
 
     /// Its metrics without labels, by name.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let answer = self.metrics_text().await;
+        let pairs = answer.lines().filter_map(|line| line.split_once(' '));
+        pairs.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect()
+    }
+
+    /// Its metrics as the page shows them.
+    pub async fn metrics_text(&self) -> String {
         let ask = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.http)).await.expect("the probes' port");
             let request = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
@@ -70,8 +77,6 @@ impl BrokerProcess {
             stream.read_to_string(&mut answer).await.expect("metrics");
             answer
         };
-        let answer = within("a broker's metrics", ask).await;
-        let pairs = answer.lines().filter_map(|line| line.split_once(' '));
-        pairs.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect()
+        within("a broker's metrics", ask).await
     }
 }

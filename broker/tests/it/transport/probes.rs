@@ -13,7 +13,12 @@ async fn start() -> (SocketAddr, Readiness, Tasks) {
     let listener = accept::bind("127.0.0.1:0".parse().expect("address")).expect("a free port");
     let address = listener.local_addr().expect("address");
     let (readiness, tasks) = (Readiness::starting(), Tasks::new());
-    let pages = Pages { readiness: readiness.clone(), lags: LagBoard::default(), public_keys: Default::default() };
+    let pages = Pages {
+        readiness: readiness.clone(),
+        lags: LagBoard::default(),
+        alerts: Default::default(),
+        public_keys: Default::default(),
+    };
     tasks.spawn(Kind::Http, http::run(listener, pages, tasks.clone()));
     (address, readiness, tasks)
 }
