@@ -266,6 +266,9 @@ begin
                     v_row.headers, v_row.payloads, v_row.publishers, v_row.publisher_counts,
                     v_row.run_producers, v_row.run_epochs, v_row.run_first_sequences, v_row.run_counts
                 );
+                if v_head.track_keys and v_row.keys is not null then
+                    perform track_keys_v1(v_partition, v_next, v_row.keys);
+                end if;
                 v_next := v_next + v_row.event_count;
                 v_events := v_events + v_row.event_count;
                 v_bytes := v_bytes + v_row.size_bytes;

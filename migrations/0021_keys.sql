@@ -3,7 +3,13 @@
 alter table stream
     -- 0: for ever.
     add column key_retention_us bigint not null default 86400000000
-        constraint stream_key_retention_range check (key_retention_us between 0 and 3153600000000000);
+        constraint stream_key_retention_range check (key_retention_us between 0 and 3153600000000000),
+    -- Whether the last offset of each key is kept. Chosen when the stream is made.
+    add column track_keys boolean not null default false;
+
+-- As of its stream. It stands in the row that an append locks and reads anyway, so others pay nothing for it, and whoever
+-- appends, also a broker that does not know it, keeps it up.
+alter table partition_head add column track_keys boolean not null default false;
 
 -- The first position of each key, for as long as the stream keeps keys. Insert-only but for the pruning job.
 create table event_key (
@@ -16,6 +22,59 @@ create table event_key (
     primary key (partition_id, key)
 );
 create index event_key_time on event_key (partition_id, appended_at);
+
+-- The last offset of each key, where partitions track them; it stays when retention has taken the event. One row a key, and in
+-- no transaction's eyes more: an append removes the row that it replaces. The offset is in the primary key so that the newest row is
+-- found first: one key that is appended to again and again leaves dead rows behind, which cannot be pruned while any old
+-- transaction is open, and would have to be stepped over.
+create table key_position (
+    partition_id bigint not null,
+    key text collate "C" not null,
+    last_offset bigint not null,
+    primary key (partition_id, key, last_offset)
+);
+alter table key_position set (autovacuum_vacuum_cost_delay = 0);
+
+-- Keeps the last offsets of the keys of a row that was just appended from p_base on, under the partition's lock. A look-up by index
+-- and a removal by place for each key, whatever the statistics say: of a table that has just begun to grow they say that it is empty.
+create function track_keys_v1(p_partition bigint, p_base bigint, p_keys text[]) returns void
+language plpgsql volatile set search_path = eventflow, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+begin
+    with last as materialized (
+        select u.key, p_base + max(u.place) - 1 as last_offset
+        from unnest(p_keys) with ordinality as u(key, place)
+        where u.key is not null group by u.key
+    ), before as materialized (
+        select k.place
+        from last l
+        cross join lateral (
+            select o.ctid as place from key_position o
+            where o.partition_id = p_partition and o.key = l.key order by o.last_offset desc limit 1
+        ) k
+    ), replaced as (
+        delete from key_position k where k.ctid = any(array(select b.place from before b))
+    )
+    insert into key_position (partition_id, key, last_offset) select p_partition, l.key, l.last_offset from last l;
+end
+$$;
+
+-- The offset of a key's last event; null when it has none.
+create function last_of_key(p_partition bigint, p_key text) returns bigint
+language sql stable set search_path = eventflow, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+    select k.last_offset from key_position k
+    where k.partition_id = p_partition and k.key = p_key order by k.last_offset desc limit 1
+$$;
+
+-- What a run expects of a key: the offset of its last event, null when it has none.
+create type append_last_v1 as (
+    run integer,
+    key text,
+    last_offset bigint
+);
 
 -- A key of an event. `run` is its run in the call, from 1; `place` its event in the run, from 0. `known` is the offset that the
 -- caller believes the key to have, null when it believes it to be new, and -1 - p when it is the key of the event at place p.
@@ -74,10 +133,12 @@ begin
 end
 $$;
 
--- Appends like append_v1, whose signature it extends, and whose verdicts it gives. Two more: 'keys' for a run with a key that is
+-- Appends like append_v1, whose signature it extends, and whose verdicts it gives. Three more: 'keys' for a run with a key that is
 -- not what the caller believes (per key of the run, in their order: `bases` has the offset that it has, null when it is new, and
--- `counts` 1 when that event says the same, 0 when it says something else), and 'expectation' for a run whose partition ends
--- elsewhere than at p_expected (`expected` is where). Nothing is inserted for a partition with a run that is not new.
+-- `counts` 1 when that event says the same, 0 when it says something else), 'expectation' for a run whose partition ends
+-- elsewhere than at p_expected (`expected` is where), and, beside that of the run, 'last' for each run with expectations on keys
+-- when one in its partition does not hold (per expectation of the run, in their order: `bases` has the offset of the key's last
+-- event, null when it has none). Nothing is inserted for a partition with a run that is not new, or that expects something else.
 --
 -- `event_count` of a run counts all its events, those that are known too; the rows hold the others only.
 create function append_keyed_v1(
@@ -87,7 +148,10 @@ create function append_keyed_v1(
     p_rows append_row_v1[],
     p_keys append_key_v1[],
     -- One a run: where the partition must end. Null: anywhere. Such a run is the only one of its partition in the call.
-    p_expected bigint[]
+    p_expected bigint[],
+    -- What runs expect of keys, in the order of the runs. No other run of the call has an event of such a key, and of its own run
+    -- only the submission that expects it and what comes behind.
+    p_last append_last_v1[] default '{}'
 ) returns setof append_verdict_v1
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
@@ -103,6 +167,8 @@ declare
     v_end bigint;
     v_all_new boolean;
     v_amiss boolean;
+    v_last_amiss boolean;
+    v_untracked boolean;
     v_runs append_run_v1[];
     v_appended append_verdict_v1;
     v_base bigint;
@@ -173,9 +239,20 @@ begin
             left join event_key k on k.partition_id = v_partition and k.key = c.key
             where c.run between v_first and v_last and (c.known is null or c.known >= 0);
 
+            v_last_amiss := false;
+            if cardinality(p_last) > 0 then
+                select coalesce(bool_or(last_of_key(v_partition, x.key) is distinct from x.last_offset), false),
+                       bool_or(not v_head.track_keys)
+                into v_last_amiss, v_untracked
+                from unnest(p_last) x where x.run between v_first and v_last;
+                if v_untracked then
+                    raise exception 'partition % does not track its keys', v_partition;
+                end if;
+            end if;
+
             if not v_all_new then
                 return query select * from append_verdicts_v1(v_head, p_runs[v_first:v_last], v_first);
-            elsif v_amiss or p_expected[v_first] <> v_end then
+            elsif v_amiss or v_last_amiss or p_expected[v_first] <> v_end then
                 -- Whatever is amiss with a run is said at once: its keys, and where the partition ends when that was expected
                 -- elsewhere.
                 return query
@@ -196,6 +273,14 @@ begin
                         left join event_key k on k.partition_id = v_partition and k.key = c.key
                         where c.run = n.run and (c.known is null or c.known >= 0)
                     ) c on true;
+                if v_last_amiss then
+                    return query
+                        select v_partition, x.run, 'last', null::bigint, null::timestamptz, null::bigint,
+                               array_agg(last_of_key(v_partition, x.key) order by x.place), null::integer[]
+                        from unnest(p_last) with ordinality as x(run, key, last_offset, place)
+                        where x.run between v_first and v_last
+                        group by x.run;
+                end if;
             else
                 -- append_v1 gets the events that are new. The lock is held already, and what it checks was checked under it.
                 select array_agg(row(r.organization_id, r.partition_id, r.producer_id, r.epoch, r.first_sequence,
@@ -265,7 +350,11 @@ as $$
 $$;
 
 alter table event_key enable row level security;
-revoke execute on function append_keyed_v1(bigint, boolean, append_run_v1[], append_row_v1[], append_key_v1[], bigint[]),
-    record_keys_v1(append_run_v1, bigint, timestamptz, append_key_v1[]), prune_keys_v1() from public;
-grant execute on function append_keyed_v1(bigint, boolean, append_run_v1[], append_row_v1[], append_key_v1[], bigint[]),
+alter table key_position enable row level security;
+revoke execute on function append_keyed_v1(bigint, boolean, append_run_v1[], append_row_v1[], append_key_v1[], bigint[],
+                                           append_last_v1[]),
+    record_keys_v1(append_run_v1, bigint, timestamptz, append_key_v1[]), track_keys_v1(bigint, bigint, text[]),
+    last_of_key(bigint, text), prune_keys_v1() from public;
+grant execute on function append_keyed_v1(bigint, boolean, append_run_v1[], append_row_v1[], append_key_v1[], bigint[],
+                                          append_last_v1[]),
     prune_keys_v1() to eventflow_broker;

@@ -144,6 +144,8 @@ pub const HISTORY_EVENTS_DEFAULT: u32 = 1_000;
 pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Idempotency key of an event, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Keys of which one publish expects where their last events stand.
+pub const EXPECTED_KEYS_MAX: usize = 100;
 /// How long a stream that does not say keeps idempotency keys, in seconds: one day.
 pub const KEY_RETENTION_SECONDS_DEFAULT: i64 = 24 * 3600;
 /// The shortest time for which keys are kept, in seconds.

@@ -166,6 +166,23 @@ impl Client {
         crate::producer::publish_expecting(self, stream, partition, expected_next_offset, events).await
     }
 
+    /// Publishes events of a key if the last event of that key stands at `last_offset` (`None`: if it has no event yet), all of them or
+    /// none: for writers whose events say what became of one thing. They all get the key. The stream must have been made with
+    /// [`StreamSpec::track_keys`](crate::StreamSpec::track_keys).
+    ///
+    /// # Errors
+    /// `EXPECTATION_FAILED` when the key got an event since, with `last_offset` in the metadata unless it has none;
+    /// `KEYS_NOT_TRACKED`; otherwise what publishing gives.
+    pub async fn publish_expecting_last(
+        &self,
+        stream: &str,
+        key: &str,
+        last_offset: Option<i64>,
+        events: Vec<Event>,
+    ) -> Result<Vec<Appended>> {
+        crate::producer::publish_expecting_last(self, stream, key, last_offset, events).await
+    }
+
     /// Joins a consumer group.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), group.into())

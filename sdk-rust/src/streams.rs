@@ -51,6 +51,8 @@ pub struct StreamInfo {
     pub schema_policy: SchemaPolicy,
     /// How long idempotency keys of events are kept. `None`: for ever.
     pub key_retention: Option<Duration>,
+    /// Whether the last offset of each key is kept.
+    pub track_keys: bool,
     /// Database time.
     pub create_time: SystemTime,
     /// Database time.
@@ -85,6 +87,7 @@ pub struct StreamSpec {
     pub(crate) schema_enforcement: Option<SchemaEnforcement>,
     pub(crate) schema_compatibility: Option<SchemaCompatibility>,
     pub(crate) key_retention: Option<Option<Duration>>,
+    pub(crate) track_keys: bool,
 }
 
 impl StreamSpec {
@@ -141,6 +144,14 @@ impl StreamSpec {
     #[must_use]
     pub fn key_retention(mut self, kept: Option<Duration>) -> Self {
         self.key_retention = Some(kept);
+        self
+    }
+
+    /// Keeps the last offset of each key, for [`Client::publish_expecting_last`]: a row a key for as long as the stream is there. Only
+    /// for new streams, which then get no more partitions.
+    #[must_use]
+    pub fn track_keys(mut self) -> Self {
+        self.track_keys = true;
         self
     }
 }
@@ -253,7 +264,7 @@ impl Streams {
     /// Changes what the spec sets: description, retention, the largest event, labels, what schemas do.
     ///
     /// # Errors
-    /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT`; also when the spec sets partitions.
+    /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT`; also when the spec sets partitions, or tracks keys.
     pub async fn update(&self, name: impl Into<String>, spec: StreamSpec) -> Result<StreamInfo> {
         let (stream, paths) = spec.into_wire(name.into());
         let request = v1::UpdateStreamRequest {
@@ -296,7 +307,7 @@ impl Streams {
     /// Raises the number of partitions. **Keys go elsewhere from then on**, so order per key is broken across the change.
     ///
     /// # Errors
-    /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT`.
+    /// `STREAM_NOT_FOUND`, `INVALID_ARGUMENT`; `KEY_REMAP_NOT_ALLOWED` for a stream that tracks its keys.
     pub async fn add_partitions(&self, name: impl Into<String>, partitions: u32) -> Result<StreamInfo> {
         let request =
             v1::AddPartitionsRequest { name: name.into(), partitions, allow_key_remap: true, request_id: request_id() };

@@ -6,7 +6,9 @@ use crate::domain::audit::Target;
 use crate::domain::ids::{GroupId, StreamName};
 use crate::domain::page::{List, page_size};
 use crate::domain::reports::PartitionStatistics;
-use crate::domain::stream::{Stream, key_remap_not_allowed, stream_exists, stream_has_groups, stream_not_found};
+use crate::domain::stream::{
+    Stream, key_remap_not_allowed, keys_stay, stream_exists, stream_has_groups, stream_not_found,
+};
 use crate::domain::stream_settings::{NewStream, StreamChange, more_partitions};
 use crate::identity::{Describe, Granted, ManageStreams, Permission};
 use crate::store::{Tenant, consumer_groups, rules, streams};
@@ -145,6 +147,9 @@ impl Catalogue {
             let stream = existing(&tenant, granted, name).await?;
             let present = stream.partition_count();
             let wanted = more_partitions("partitions", present, wanted)?;
+            if stream.track_keys {
+                return Err(keys_stay(name));
+            }
             if key_remap == KeyRemap::Refused {
                 return Err(key_remap_not_allowed(name));
             }

@@ -80,7 +80,7 @@ reasons! {
     StreamNotFound = "STREAM_NOT_FOUND", NotFound, "No such stream in this organization.";
     StreamExists = "STREAM_EXISTS", AlreadyExists, "A stream of that name exists.";
     StreamHasGroups = "STREAM_HAS_GROUPS", FailedPrecondition, "The stream has consumer groups; delete them or use force.";
-    KeyRemapNotAllowed = "KEY_REMAP_NOT_ALLOWED", FailedPrecondition, "More partitions change where keys go; confirm with `allow_key_remap`.";
+    KeyRemapNotAllowed = "KEY_REMAP_NOT_ALLOWED", FailedPrecondition, "More partitions change where keys go: confirm with `allow_key_remap`; a stream that tracks its keys gets none.";
     ConsumerGroupNotFound = "CONSUMER_GROUP_NOT_FOUND", NotFound, "No such consumer group in this organization.";
     ConsumerGroupExists = "CONSUMER_GROUP_EXISTS", AlreadyExists, "A consumer group of that name exists.";
     ConsumerGroupHasMembers = "CONSUMER_GROUP_HAS_MEMBERS", FailedPrecondition, "The group has members; stop them or use force.";
@@ -103,7 +103,8 @@ reasons! {
     StaleRouting = "STALE_ROUTING", FailedPrecondition, "The partition was chosen by an old routing version; nothing was applied.";
     OutOfSequence = "OUT_OF_SEQUENCE", FailedPrecondition, "A producer's sequence has a gap; nothing was applied.";
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", AlreadyExists, "The idempotency key was used for an event that says something else; nothing was applied.";
-    ExpectationFailed = "EXPECTATION_FAILED", FailedPrecondition, "The partition does not end where the request expects; nothing was applied.";
+    ExpectationFailed = "EXPECTATION_FAILED", FailedPrecondition, "The partition does not end where the request expects, or a key's last event stands elsewhere; nothing was applied.";
+    KeysNotTracked = "KEYS_NOT_TRACKED", FailedPrecondition, "The stream does not keep the last offset of its keys; nothing was applied.";
     ProducerUnknown = "PRODUCER_UNKNOWN", FailedPrecondition, "The broker does not know the producer, and its sequence does not start at 0.";
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, "A higher epoch of the producer has appended.";
     SequenceTooOld = "SEQUENCE_TOO_OLD", FailedPrecondition, "The repeat is older than what the broker remembers of the producer.";

@@ -25,6 +25,8 @@ pub struct Stream {
     pub schema_revision: i64,
     /// How long idempotency keys of events are kept, in microseconds; 0 is for ever.
     pub key_retention_us: i64,
+    /// Whether the last offset of each key is kept.
+    pub track_keys: bool,
     /// Microseconds since 1970, database time.
     pub created_at: i64,
     pub updated_at: i64,
@@ -90,4 +92,21 @@ pub fn key_remap_not_allowed(name: &StreamName) -> Error {
          confirm with `allow_key_remap`"
     );
     Error::new(Reason::KeyRemapNotAllowed, message).fact("stream", name).applied(Applied::No)
+}
+
+/// More partitions would send keys where nothing is known of them.
+pub fn keys_stay(name: &StreamName) -> Error {
+    let message = format!(
+        "stream `{name}` tracks its keys, which more partitions would send elsewhere; make another stream with as many as you need"
+    );
+    Error::new(Reason::KeyRemapNotAllowed, message).fact("stream", name).applied(Applied::No)
+}
+
+/// Something was expected of a key, and nobody knows.
+pub fn keys_not_tracked(name: &StreamName) -> Error {
+    let message = format!(
+        "stream `{name}` does not keep the last offset of its keys, so nothing can be expected of them; that is chosen when a \
+         stream is made, with `track_keys`"
+    );
+    Error::new(Reason::KeysNotTracked, message).fact("stream", name).applied(Applied::No)
 }

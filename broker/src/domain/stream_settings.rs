@@ -19,6 +19,7 @@ pub struct NewStream {
     pub labels: Labels,
     pub schema_policy: Policy,
     pub key_retention_us: i64,
+    pub track_keys: bool,
 }
 
 impl NewStream {
@@ -33,6 +34,7 @@ impl NewStream {
             labels: Labels::new(),
             schema_policy: Policy::default(),
             key_retention_us: limits::KEY_RETENTION_SECONDS_DEFAULT * SECOND_US,
+            track_keys: false,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::domain::Error;
 use crate::domain::ids::PartitionId;
 use crate::publish::lane::Submission;
 use crate::publish::plan::{LaneProducer, Plan, Work, plan};
-use crate::store::append::{Key, Row, Run, Verdict};
+use crate::store::append::{Key, Last, Row, Run, Verdict};
 use std::collections::BTreeSet;
 
 /// Submissions that travel together. Indexes in the plan are indexes here.
@@ -72,6 +72,12 @@ impl Flush {
     pub fn keys(&self) -> Vec<Key<'_>> {
         let works: Vec<&Work> = self.submissions.iter().map(|submission| &submission.work).collect();
         self.plan.to_keys(&works)
+    }
+
+    /// What all runs expect of event keys.
+    pub fn last(&self) -> Vec<Last<'_>> {
+        let works: Vec<&Work> = self.submissions.iter().map(|submission| &submission.work).collect();
+        self.plan.to_last(&works)
     }
 
     pub fn rows(&self) -> Vec<Row<'_>> {

@@ -3,7 +3,7 @@
 use crate::domain::{Applied, Error, Reason};
 use crate::publish::flush::{Flush, FlushEnd};
 use crate::publish::lane::LaneParts;
-use crate::store::append::{CallTerms, Key, Row, Run, Verdict};
+use crate::store::append::{CallTerms, Key, Last, Row, Run, Verdict};
 use crate::store::{Connection, DatabaseError, Statement, append, error};
 use crate::telemetry::metrics;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ impl Open {
             self.keyed = Some(append::prepare_keyed(&self.connection).await?);
         }
         let statement = self.keyed.as_ref().unwrap_or(&self.append);
-        let terms = CallTerms { keys: &flush.keys, expected: &flush.expected };
+        let terms = CallTerms { keys: &flush.keys, expected: &flush.expected, last: &flush.last };
         append::append_keyed(&self.connection, statement, epoch, wait, (&flush.runs, &flush.rows), terms).await
     }
 }
@@ -52,6 +52,7 @@ struct Call<'a> {
     rows: Vec<Row<'a>>,
     keys: Vec<Key<'a>>,
     expected: Vec<Option<i64>>,
+    last: Vec<Last<'a>>,
 }
 
 impl Line {
@@ -89,6 +90,7 @@ impl Line {
             rows: flush.rows(),
             keys: flush.keys(),
             expected: flush.expected(),
+            last: flush.last(),
         };
         let (runs, rows) = (call.runs.len(), call.rows.len());
         let mut sent = false;

@@ -30,7 +30,7 @@ use crate::publish::gate::DurabilityGate;
 use crate::publish::lane::{Appended, LaneHandle, Reply, RoutedBy, Submission};
 use crate::publish::plan::{Producer, Work};
 use crate::publish::split::{Part, split};
-use crate::publish::terms::Terms;
+use crate::publish::terms::{Expected, Terms};
 use crate::publish::validate::{Judged, judge};
 use crate::schemas::Schemas;
 use crate::telemetry::metrics;
@@ -58,8 +58,8 @@ pub struct Request {
     pub routing_version: i64,
     pub validate_only: bool,
     pub after_refusal: bool,
-    /// Where the partition must end; only with `partition`.
-    pub expected_next: Option<i64>,
+    /// What must hold; where the partition must end only with `partition`.
+    pub expected: Expected,
 }
 
 /// A request on its way; [`Publisher::settle`] waits for what becomes of it.
@@ -176,9 +176,10 @@ impl Publisher {
         among: Option<&[u32]>,
     ) -> Result<Vec<Pending>> {
         let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % stream.partition_count();
-        let routed_by = if request.partition.is_some() { RoutedBy::Client } else { RoutedBy::Broker };
+        // What is expected of keys is expected of this stream: of one that was made anew under its name nobody knows anything.
+        let fixed = request.partition.is_some() || !request.expected.is_empty();
+        let routed_by = if fixed { RoutedBy::Client } else { RoutedBy::Broker };
         let (validate_only, routing_version) = (request.validate_only, routing_version(stream, &request));
-        let expected_next = request.expected_next;
         let publisher = request.publisher.clone();
         let parts = match split(stream, request, keyless) {
             Ok(parts) => parts,
@@ -201,8 +202,8 @@ impl Publisher {
                 Some(schemas) => judge(schemas, stream.schema_policy.enforcement, &part, among).await,
                 None => Judged::default(),
             };
-            let Part { index, partition, events, picked } = part;
-            let (terms, reused) = match Terms::of(&events, expected_next, || indexes(picked.as_deref(), among)) {
+            let Part { index, partition, events, picked, expected } = part;
+            let (terms, reused) = match Terms::of(&events, expected, || indexes(picked.as_deref(), among)) {
                 Ok(terms) => (terms, None),
                 Err(reused) => (None, Some(reused)),
             };

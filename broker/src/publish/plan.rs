@@ -4,7 +4,8 @@
 //! merged into one run; one that does not follow waits for the next flush. Within a partition the events stand grouped by
 //! producer, each producer's in its order; every submission stands whole, in as many rows as it needs. Events that the database
 //! has by their idempotency keys keep their sequence and stand in no row. A key stands once in a flush, unless its events are of
-//! one run and say the same; a submission with a condition is the only one of its partition.
+//! one run and say the same. A submission that expects where the partition ends is the only one of its partition; of what one
+//! expects of keys nothing changes in the flush before it, because the database looks at all that is expected before it appends.
 
 use crate::domain::event::{Encoded, Encoder, Event};
 use crate::domain::fingerprint::Fingerprint;
@@ -12,7 +13,7 @@ use crate::domain::ids::{OrganizationId, PartitionId};
 use crate::domain::limits::{ROW_BYTES_MAX, ROW_EVENTS_MAX};
 use crate::domain::publisher::Publishers;
 use crate::publish::terms::Terms;
-use crate::store::append::{Key, Row, Run, RunPiece};
+use crate::store::append::{Key, Last, Row, Run, RunPiece};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -50,7 +51,7 @@ pub struct Work {
 
 impl Work {
     pub fn bytes(&self) -> usize {
-        self.encoded.bytes.len()
+        self.encoded.bytes.len() + self.terms.as_ref().map_or(0, |terms| terms.expected.bytes())
     }
 }
 
@@ -88,6 +89,15 @@ pub struct PlannedRun {
     pub keys: Vec<PlannedKey>,
     /// Where the partition must end.
     pub expected_next: Option<i64>,
+    /// What is expected of event keys.
+    pub last: Vec<PlannedLast>,
+}
+
+/// What a submission of a run expects of a key: the submission within the flush, and the expectation in its terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedLast {
+    pub work: usize,
+    pub index: usize,
 }
 
 /// An idempotency key in a run.
@@ -170,7 +180,7 @@ pub struct Plan {
 pub fn plan(works: &[&Work], lane: &LaneProducer) -> Plan {
     let mut partitions: BTreeMap<PartitionId, Vec<PlannedRun>> = BTreeMap::new();
     let mut blocked: HashSet<(PartitionId, Uuid)> = HashSet::new();
-    let mut terms = TermsSeen::default();
+    let mut terms = TermsSeen::of(works);
     let mut deferred = Vec::new();
     for (index, work) in works.iter().enumerate() {
         let producer = work.producer.unwrap_or(Producer { id: lane.id, epoch: 0, first_sequence: i64::MIN });
@@ -185,6 +195,7 @@ pub fn plan(works: &[&Work], lane: &LaneProducer) -> Plan {
         } else if let Some(planned) = open {
             if merges(planned, work, producer, works) {
                 planned.keys.extend(terms.keys(work, index, producer.id, planned.run.event_count));
+                planned.last.extend(last(work, index));
                 planned.run.event_count += work.events.len() as i32;
                 planned.works.push(index);
             } else {
@@ -204,13 +215,20 @@ pub fn plan(works: &[&Work], lane: &LaneProducer) -> Plan {
                 routing_version: work.routing_version,
             };
             let keys = terms.keys(work, index, producer.id, 0);
-            let expected_next = work.terms.as_ref().and_then(|terms| terms.expected_next);
-            runs.push(PlannedRun { run, works: vec![index], keys, expected_next });
+            let expected_next = work.terms.as_ref().and_then(|terms| terms.expected.next_offset);
+            let last = last(work, index).collect();
+            runs.push(PlannedRun { run, works: vec![index], keys, expected_next, last });
         }
     }
     let runs: Vec<PlannedRun> = partitions.into_values().flatten().collect();
     let rows = rows(&runs, works);
     Plan { runs, rows, deferred }
+}
+
+/// What a submission expects of keys.
+fn last(work: &Work, number: usize) -> impl Iterator<Item = PlannedLast> {
+    let expected = work.terms.as_ref().map_or(0, |terms| terms.expected.keys.len());
+    (0..expected).map(move |index| PlannedLast { work: number, index })
 }
 
 /// Keys and conditions of a flush so far.
@@ -220,16 +238,29 @@ struct TermsSeen<'a> {
     keys: HashMap<(PartitionId, &'a str), (Uuid, i32, Fingerprint)>,
     /// Partitions with a condition.
     closed: HashSet<PartitionId>,
+    /// Whether anything in the flush expects something of event keys.
+    of_keys: bool,
+    /// Event keys of which something is expected, and those that get events.
+    expected: HashSet<(PartitionId, &'a str)>,
+    written: HashSet<(PartitionId, &'a str)>,
 }
 
 impl<'a> TermsSeen<'a> {
+    fn of(works: &[&Work]) -> Self {
+        let of_keys = |work: &&Work| work.terms.as_ref().is_some_and(|terms| !terms.expected.keys.is_empty());
+        Self { of_keys: works.iter().any(of_keys), ..Self::default() }
+    }
+
     /// Whether a submission may go into this flush; its partition may have runs already.
     fn admit(&mut self, work: &'a Work, producer: Uuid, has_runs: bool) -> bool {
         if self.closed.contains(&work.partition) {
             return false;
         }
+        if self.of_keys && !self.admit_keys(work) {
+            return false;
+        }
         let Some(terms) = &work.terms else { return true };
-        if terms.expected_next.is_some() {
+        if terms.expected.next_offset.is_some() {
             if has_runs {
                 return false;
             }
@@ -239,6 +270,23 @@ impl<'a> TermsSeen<'a> {
             let seen = self.keys.get(&(work.partition, keyed.key.as_str()));
             seen.is_none_or(|(by, _, says)| *by == producer && *says == keyed.fingerprint)
         })
+    }
+
+    /// Whether nothing before a submission writes a key of which it expects something. Nor may it write one of which something before
+    /// it is expected: runs grow, so it might come to stand before that.
+    fn admit_keys(&mut self, work: &'a Work) -> bool {
+        let expected = work.terms.iter().flat_map(|terms| &terms.expected.keys);
+        let expected: Vec<_> = expected.map(|expected| (work.partition, expected.key.as_str())).collect();
+        let written = work.events.iter().filter_map(|event| event.key.as_deref());
+        let written: Vec<_> = written.map(|key| (work.partition, key)).collect();
+        if expected.iter().any(|key| self.written.contains(key))
+            || written.iter().any(|key| self.expected.contains(key))
+        {
+            return false;
+        }
+        self.expected.extend(expected);
+        self.written.extend(written);
+        true
     }
 
     /// The keys of a submission whose first event stands at `first` of its run.
@@ -334,7 +382,10 @@ fn close_row(
 impl Plan {
     /// Whether anything in it has keys or conditions.
     pub fn has_terms(&self) -> bool {
-        self.runs.iter().any(|planned| !planned.keys.is_empty() || planned.expected_next.is_some())
+        let has = |planned: &PlannedRun| {
+            !planned.keys.is_empty() || planned.expected_next.is_some() || !planned.last.is_empty()
+        };
+        self.runs.iter().any(has)
     }
 
     /// The keys as the append wants them.
@@ -351,6 +402,17 @@ impl Plan {
             Some(Key { run, place: key.place, key: &keyed.key, fingerprint: &keyed.fingerprint, known })
         });
         keyed.collect()
+    }
+
+    /// What is expected of keys, as the append wants it.
+    pub fn to_last<'a>(&self, works: &[&'a Work]) -> Vec<Last<'a>> {
+        let runs = (1..).zip(&self.runs);
+        let last = runs.flat_map(|(run, planned)| planned.last.iter().map(move |last| (run, last)));
+        let last = last.filter_map(|(run, last)| {
+            let expected = works[last.work].terms.as_ref()?.expected.keys.get(last.index)?;
+            Some(Last { run, key: &expected.key, last_offset: expected.last_offset })
+        });
+        last.collect()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::publish::terms::{Expected, ExpectedKey};
 use bytes::Bytes;
 
 fn work(partition: i64, producer: Option<(u128, i64)>, events: usize) -> Work {
@@ -93,4 +94,35 @@ fn duplicate_ranges_are_cut_to_each_submission() {
     assert_eq!(cut_ranges(&ranges, 0, 2), [(100, 2)]);
     assert_eq!(cut_ranges(&ranges, 2, 3), [(102, 1), (200, 2)]);
     assert_eq!(cut_ranges(&ranges, 5, 2), [(202, 2)]);
+}
+
+/// A submission with one event of a key, which may expect something of keys.
+fn of_key(producer: Option<(u128, i64)>, key: &str, expected: &[&str]) -> Work {
+    let mut work = work(1, producer, 1);
+    work.events[0].key = Some(key.into());
+    let keys = expected.iter().enumerate();
+    let keys = keys.map(|(index, key)| ExpectedKey { index, key: (*key).into(), last_offset: Some(3) }).collect();
+    work.terms = Terms::of(&work.events, Expected { next_offset: None, keys }, || None).expect("fine");
+    work
+}
+
+#[test]
+fn many_may_expect_something_of_keys_but_nothing_changes_them_before_in_the_same_flush() {
+    let works = [
+        of_key(Some((9, 0)), "a", &["a"]),
+        of_key(Some((8, 0)), "b", &["b", "c"]),
+        of_key(Some((7, 0)), "d", &["b"]), // somebody before it writes `b`
+        of_key(Some((6, 0)), "c", &[]),    // might come to stand before the second one
+        of_key(Some((9, 1)), "e", &["e"]),
+        of_key(Some((7, 1)), "f", &[]), // behind the third one
+    ];
+    let plan = plan_of(&works);
+    assert_eq!(plan.deferred, [2, 3, 5]);
+    let last: Vec<Vec<(usize, usize)>> =
+        plan.runs.iter().map(|run| run.last.iter().map(|last| (last.work, last.index)).collect()).collect();
+    assert_eq!(last, [vec![(0, 0), (4, 0)], vec![(1, 0), (1, 1)]]);
+    assert!(plan.has_terms());
+    let refs: Vec<&Work> = works.iter().collect();
+    let sent: Vec<(i32, &str)> = plan.to_last(&refs).iter().map(|last| (last.run, last.key)).collect();
+    assert_eq!(sent, [(1, "a"), (1, "e"), (2, "b"), (2, "c")]);
 }

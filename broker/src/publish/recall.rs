@@ -1,64 +1,89 @@
-//! What the database says of idempotency keys: a submission learns it, and is answered, refused, or sent again.
+//! What the database says of idempotency keys and of what was expected: a submission learns it, and is answered, refused, or sent
+//! again.
 
 use crate::publish::lane::{Appended, Submission};
-use crate::publish::plan::{Known, PlannedKey};
+use crate::publish::plan::{Known, PlannedRun};
 use crate::publish::settle::{Settled, reply};
+use crate::publish::terms::{Expected, Terms, Unmet};
 use crate::telemetry::metrics;
 
-/// What a flush believed of a run's keys, and what was found of those that are not keys of other events of the flush.
+/// What a flush believed of a run, and which of its submissions is asked about, by its number in the flush.
 pub(super) struct Believed<'a> {
-    pub(super) keys: &'a [PlannedKey],
-    pub(super) found: &'a [(Option<i64>, bool)],
-    /// The submission within the flush.
+    pub(super) run: &'a PlannedRun,
     pub(super) number: usize,
-    /// It is the first of its run.
-    pub(super) leads: bool,
 }
 
-/// Settles a submission of a run with keys that are not what was believed; nothing of its partition was appended.
+/// What was found of a run.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where its keys stand that are not keys of other events of the flush, and whether those events say the same. Empty: as was
+    /// believed.
+    pub(super) keys: Vec<(Option<i64>, bool)>,
+    /// Where the partition ends, when that was expected elsewhere.
+    pub(super) ends_at: Option<i64>,
+    /// Where the last event stands of each key of which something is expected. Empty: as was expected.
+    pub(super) last: Vec<Option<i64>>,
+}
+
+impl Believed<'_> {
+    /// What does not hold for this submission; its terms learn what is known of their keys.
+    fn compare(&self, terms: &mut Terms, found: &Found) -> Unmet {
+        let mut unmet =
+            Unmet { ends_at: found.ends_at.filter(|_| terms.expected.next_offset.is_some()), ..Unmet::default() };
+        let asked = self.run.keys.iter().filter(|key| !matches!(key.known, Known::Same(_)));
+        for (key, (offset, same)) in asked.zip(&found.keys).filter(|(key, _)| key.work == self.number) {
+            if offset.is_some() && !same {
+                unmet.reused.push(key.index);
+            } else if let Some(keyed) = terms.keys.get_mut(key.index) {
+                keyed.known = *offset;
+            }
+        }
+        let expected = self.run.last.iter().zip(&found.last).filter(|(last, _)| last.work == self.number);
+        let elsewhere = expected.filter(|(last, is)| terms.expected.keys[last.index].last_offset != **is);
+        unmet.last = elsewhere.map(|(last, is)| (last.index, *is)).collect();
+        unmet
+    }
+}
+
+/// Settles a submission of a run of which something is not as was believed or expected; nothing of its partition was appended.
 pub(super) fn recall(
     mut submission: Submission,
     believed: Believed<'_>,
+    found: &Found,
     appended_at_us: i64,
-    ends_at: Option<i64>,
     settled: &mut Settled,
 ) {
     // Another broker may have appended what is known.
     settled.stale.push(submission.work.partition);
-    let asked = believed.keys.iter().filter(|key| !matches!(key.known, Known::Same(_)));
-    let own = asked.zip(believed.found).filter(|(key, _)| key.work == believed.number);
-    let mut reused = Vec::new();
     let events = submission.work.events.len();
     let Some(terms) = submission.work.terms.as_mut() else {
         settled.again.push(submission);
         return;
     };
-    for (key, (offset, same)) in own {
-        if offset.is_some() && !same {
-            reused.push(key.index);
-        } else if let Some(keyed) = terms.keys.get_mut(key.index) {
-            keyed.known = *offset;
-        }
-    }
+    let unmet = believed.compare(terms, found);
     let all_known = terms.all_known(events);
-    if !reused.is_empty() && !believed.leads && submission.chain.is_some() {
+    // What has been appended is there, whatever else is expected.
+    let expects_else = !all_known && (unmet.ends_at.is_some() || !unmet.last.is_empty());
+    if unmet.reused.is_empty() && !expects_else {
+        if all_known && submission.work.producer.is_none() {
+            let stands: Vec<(i64, bool)> = terms.keys.iter().filter_map(|keyed| Some((keyed.known?, true))).collect();
+            reply(submission, placed(&stands, appended_at_us));
+            return;
+        }
+        if all_known {
+            // Only its sequence is left to be recorded.
+            terms.expected = Expected::default();
+        }
+        settled.again.push(submission);
+    } else if believed.run.works.first() != Some(&believed.number) && submission.chain.is_some() {
         // Those before it go again, and a refusal now would stand in their way on its publish stream: it is refused when its turn
         // has come, at the head of a run of its own.
         submission.work.alone = true;
         settled.again.push(submission);
-    } else if !reused.is_empty() || (!all_known && ends_at.is_some() && terms.expected_next.is_some()) {
-        metrics::get().publish_refused.increment(events as u64);
-        let refusal = terms.refusal(&reused, ends_at);
-        submission.refuse(refusal);
-    } else if all_known && submission.work.producer.is_none() {
-        let stands: Vec<(i64, bool)> = terms.keys.iter().filter_map(|keyed| Some((keyed.known?, true))).collect();
-        reply(submission, placed(&stands, appended_at_us));
     } else {
-        if all_known {
-            // What it asks for has been appended: only its sequence is left to be recorded.
-            terms.expected_next = None;
-        }
-        settled.again.push(submission);
+        metrics::get().publish_refused.increment(events as u64);
+        let refusal = terms.refusal(&unmet);
+        submission.refuse(refusal);
     }
 }
 

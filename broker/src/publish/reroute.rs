@@ -7,6 +7,7 @@ use crate::domain::{Applied, Error, Reason, Result};
 use crate::identity::{Granted, Publish};
 use crate::publish::chain::Chain;
 use crate::publish::lane::Reply;
+use crate::publish::terms::Expected;
 use crate::publish::{Order, Outcome, PartitionOutcome, Pending, Publisher, Queued, Request};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -76,8 +77,8 @@ impl Publisher {
             routing_version: 0,
             validate_only: false,
             after_refusal: order.after_refusal,
-            // A condition names its partition, and what the client routed is not routed again.
-            expected_next: None,
+            // What has conditions is not routed again.
+            expected: Expected::default(),
         };
         let parts = self.route(&stream, request, order, again.among).await?;
         Ok((stream, parts))

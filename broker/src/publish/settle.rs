@@ -6,7 +6,7 @@ use crate::domain::{Applied, Error, Reason};
 use crate::publish::flush::{Flush, FlushEnd};
 use crate::publish::lane::{Appended, Reply, Submission};
 use crate::publish::plan::{LaneProducer, PlannedRun, cut_ranges};
-use crate::publish::recall::{Believed, placed, recall};
+use crate::publish::recall::{Believed, Found, placed, recall};
 use crate::store::append::{Verdict, VerdictKind};
 use crate::telemetry::metrics;
 use std::collections::{BTreeMap, HashMap};
@@ -39,14 +39,10 @@ enum Fate {
         stands: Vec<(i64, bool)>,
         appended_at_us: i64,
     },
-    /// Keys are not what was believed.
+    /// Keys are not what was believed, or something else than was expected.
     Recalled {
-        found: Vec<(Option<i64>, bool)>,
+        found: Found,
         appended_at_us: i64,
-        ends_at: Option<i64>,
-    },
-    Unexpected {
-        ends_at: i64,
     },
     Again {
         alone: bool,
@@ -101,8 +97,13 @@ fn refuse_or_split(mut flush: Flush, error: Error, settled: &mut Settled) {
 }
 
 fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> Vec<Fate> {
-    let by_run: HashMap<i32, &VerdictKind> =
-        verdicts.iter().filter(|verdict| verdict.run > 0).map(|verdict| (verdict.run, &verdict.kind)).collect();
+    let (mut by_run, mut last_of) = (HashMap::<i32, &VerdictKind>::new(), HashMap::<i32, &[Option<i64>]>::new());
+    for verdict in verdicts.iter().filter(|verdict| verdict.run > 0) {
+        match &verdict.kind {
+            VerdictKind::Last { found } => drop(last_of.insert(verdict.run, found)),
+            kind => drop(by_run.insert(verdict.run, kind)),
+        }
+    }
     let by_partition: HashMap<PartitionId, &VerdictKind> =
         verdicts.iter().filter(|verdict| verdict.run == 0).map(|verdict| (verdict.partition, &verdict.kind)).collect();
     // Offsets are consecutive within a partition, over its runs in order.
@@ -111,7 +112,9 @@ fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> 
     for (index, planned) in runs.iter().enumerate() {
         let run = &planned.run;
         let of_lane = run.producer == lane.id;
-        let kind = by_run.get(&(index as i32 + 1)).or_else(|| by_partition.get(&run.partition));
+        let number = index as i32 + 1;
+        let kind = by_run.get(&number).or_else(|| by_partition.get(&run.partition));
+        let last = last_of.get(&number).map_or(&[][..], |last| *last).to_vec();
         let fate = match kind {
             Some(VerdictKind::Appended { base_offset, appended_at_us }) => {
                 let next = next.entry(run.partition).or_insert(*base_offset);
@@ -124,9 +127,15 @@ fn fates(runs: &[PlannedRun], verdicts: &[Verdict], lane: &mut LaneProducer) -> 
                 }
             }
             Some(VerdictKind::Keys { found, appended_at_us, ends_at }) => {
-                Fate::Recalled { found: found.clone(), appended_at_us: *appended_at_us, ends_at: *ends_at }
+                let found = Found { keys: found.clone(), ends_at: *ends_at, last };
+                Fate::Recalled { found, appended_at_us: *appended_at_us }
             }
-            Some(VerdictKind::Expectation { ends_at }) => Fate::Unexpected { ends_at: *ends_at },
+            Some(VerdictKind::Expectation { ends_at }) => {
+                Fate::Recalled { found: Found { keys: Vec::new(), ends_at: Some(*ends_at), last }, appended_at_us: 0 }
+            }
+            Some(VerdictKind::New) if !last.is_empty() => {
+                Fate::Recalled { found: Found { keys: Vec::new(), ends_at: None, last }, appended_at_us: 0 }
+            }
             Some(VerdictKind::Duplicate { ranges, appended_at_us }) => {
                 Fate::Duplicate { ranges: ranges.clone(), appended_at_us: *appended_at_us }
             }
@@ -233,15 +242,8 @@ fn answer(flush: Flush, fates: Vec<Fate>, settled: &mut Settled) {
                 let stands = &stands[skip as usize..(skip + count) as usize];
                 reply(submission, placed(stands, *appended_at_us));
             }
-            Fate::Recalled { found, appended_at_us, ends_at } => {
-                let (keys, leads) = (&plan.runs[run].keys, plan.runs[run].works.first() == Some(&number));
-                let believed = Believed { keys, found, number, leads };
-                recall(submission, believed, *appended_at_us, *ends_at, settled);
-            }
-            Fate::Unexpected { ends_at } => {
-                metrics::get().publish_refused.increment(count as u64);
-                let refusal = submission.work.terms.as_ref().map(|terms| terms.refusal(&[], Some(*ends_at)));
-                submission.refuse(refusal.unwrap_or_else(|| Error::internal("nothing was expected")));
+            Fate::Recalled { found, appended_at_us } => {
+                recall(submission, Believed { run: &plan.runs[run], number }, found, *appended_at_us, settled);
             }
             Fate::Duplicate { ranges, appended_at_us } => {
                 settled.stale.push(submission.work.partition);

@@ -2,12 +2,13 @@
 
 use crate::domain::event::Event;
 use crate::domain::ids::PartitionId;
-use crate::domain::limits::REQUEST_EVENTS_MAX;
-use crate::domain::stream::Stream;
+use crate::domain::limits::{EXPECTED_KEYS_MAX, REQUEST_EVENTS_MAX};
+use crate::domain::stream::{Stream, keys_not_tracked};
 use crate::domain::{Applied, Error, Reason};
 use crate::publish::Request;
+use crate::publish::terms::Expected;
 use eventflow_proto::partition_of_key;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Events of a request for one partition, in their order.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Part {
     pub events: Vec<Event>,
     /// Which of the request's events; None is all.
     pub picked: Option<Vec<u32>>,
+    /// What must hold in this partition.
+    pub expected: Expected,
 }
 
 /// A refused request, and the partitions in whose order it would have stood.
@@ -29,13 +32,14 @@ pub struct Refused {
 /// Splits a request; events without a key go to the partition `keyless`.
 pub fn split(stream: &Stream, request: Request, keyless: u32) -> Result<Vec<Part>, Refused> {
     let count = stream.partition_count();
-    let route = |event: &Event| match (&request.partition, event.key.as_ref().or(event.idempotency_key.as_ref())) {
-        (Some(index), _) => *index,
-        (None, Some(key)) => partition_of_key(key.as_bytes(), count),
-        (None, None) => keyless,
+    let of_key = |key: &String| request.partition.unwrap_or_else(|| partition_of_key(key.as_bytes(), count));
+    let route = |event: &Event| {
+        let key = event.key.as_ref().or(event.idempotency_key.as_ref());
+        key.map_or_else(|| request.partition.unwrap_or(keyless), of_key)
     };
     let indexes: Vec<u32> = request.events.iter().map(route).collect();
-    if let Err(error) = check(stream, &request) {
+    let expected: Vec<u32> = request.expected.keys.iter().map(|expected| of_key(&expected.key)).collect();
+    if let Err(error) = check(stream, &request).and_then(|()| check_expected(stream, &request, &expected, &indexes)) {
         let mut touched = if indexes.is_empty() { request.partition.into_iter().collect() } else { indexes };
         touched.sort_unstable();
         touched.dedup();
@@ -45,7 +49,8 @@ pub fn split(stream: &Stream, request: Request, keyless: u32) -> Result<Vec<Part
     let first = indexes[0];
     if indexes.iter().all(|index| *index == first) {
         let partition = stream.partitions[first as usize];
-        return Ok(vec![Part { index: first, partition, events: request.events, picked: None }]);
+        let Request { events, expected, .. } = request;
+        return Ok(vec![Part { index: first, partition, events, picked: None, expected }]);
     }
     let mut parts: BTreeMap<u32, Part> = BTreeMap::new();
     for (position, (event, index)) in request.events.into_iter().zip(indexes).enumerate() {
@@ -55,9 +60,13 @@ pub fn split(stream: &Stream, request: Request, keyless: u32) -> Result<Vec<Part
             partition,
             events: Vec::new(),
             picked: Some(Vec::new()),
+            expected: Expected::default(),
         });
         part.events.push(event);
         part.picked.get_or_insert_default().push(position as u32);
+    }
+    for (key, index) in request.expected.keys.into_iter().zip(expected) {
+        parts.entry(index).and_modify(|part| part.expected.keys.push(key));
     }
     Ok(parts.into_values().collect())
 }
@@ -77,7 +86,7 @@ fn check(stream: &Stream, request: &Request) -> Result<(), Error> {
     if let Some(index) = request.partition {
         stream.partition(index)?;
     }
-    if let Some(expected) = request.expected_next {
+    if let Some(expected) = request.expected.next_offset {
         if request.partition.is_none() {
             return Err(Error::invalid(
                 "partition",
@@ -107,6 +116,38 @@ fn check(stream: &Stream, request: &Request) -> Result<(), Error> {
     check_sizes(stream, &request.events)
 }
 
+/// What is expected of keys: where each would be looked for, and where the events go.
+fn check_expected(stream: &Stream, request: &Request, partitions: &[u32], of_events: &[u32]) -> Result<(), Error> {
+    let expected = &request.expected.keys;
+    if expected.is_empty() {
+        return Ok(());
+    }
+    if !stream.track_keys {
+        return Err(keys_not_tracked(&stream.name));
+    }
+    let count = expected.len();
+    if count > EXPECTED_KEYS_MAX {
+        return Err(Error::invalid("expected_keys", format!("must be at most {EXPECTED_KEYS_MAX}, there are {count}")));
+    }
+    let mut seen = HashSet::new();
+    for (key, partition) in expected.iter().zip(partitions) {
+        let field = |name| format!("expected_keys[{}].{name}", key.index);
+        if !seen.insert(key.key.as_str()) {
+            return Err(Error::invalid(field("key"), "must not come twice"));
+        }
+        if key.last_offset.is_some_and(|offset| offset < 0) {
+            return Err(Error::invalid(
+                field("last_offset"),
+                "must not be negative; leave it out for a key without events",
+            ));
+        }
+        if !of_events.contains(partition) {
+            return Err(Error::invalid(field("key"), "must be of a partition to which an event of the request goes"));
+        }
+    }
+    Ok(())
+}
+
 fn check_sizes(stream: &Stream, events: &[Event]) -> Result<(), Error> {
     let max = stream.max_event_bytes;
     match events.iter().enumerate().find(|(_, event)| event.size() > max) {
@@ -128,6 +169,7 @@ mod tests {
     use crate::domain::ids::{OrganizationId, StreamId, StreamName};
     use crate::domain::stream::Retention;
     use crate::publish::plan::Producer;
+    use crate::publish::terms::ExpectedKey;
 
     fn stream() -> Stream {
         Stream {
@@ -144,6 +186,7 @@ mod tests {
             schema_policy: crate::domain::schema::Policy::default(),
             schema_revision: 0,
             key_retention_us: 0,
+            track_keys: false,
             created_at: 0,
             updated_at: 0,
         }
@@ -160,7 +203,7 @@ mod tests {
             routing_version: 0,
             validate_only: false,
             after_refusal: false,
-            expected_next: None,
+            expected: Expected::default(),
         }
     }
 
@@ -187,6 +230,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_expected_of_a_key_is_its_partitions() {
+        let key = |index, key: &str| ExpectedKey { index, key: key.into(), last_offset: Some(3) };
+        let tracked = Stream { track_keys: true, ..stream() };
+        let asking = |keys: Vec<ExpectedKey>| {
+            let mut request = request(&[Some("us"), Some("a")]);
+            request.expected.keys = keys;
+            request
+        };
+        let expected = |parts: Vec<Part>| {
+            let of = |part: Part| part.expected.keys.into_iter().map(|key| key.index).collect::<Vec<usize>>();
+            parts.into_iter().map(of).collect::<Vec<_>>()
+        };
+        let parts = split(&tracked, asking(vec![key(0, "us"), key(1, "a")]), 0).expect("splits");
+        assert_eq!(expected(parts), [[1], [0]]);
+        let named = Request { partition: Some(2), ..asking(vec![key(0, "us"), key(1, "elsewhere")]) };
+        assert_eq!(expected(split(&tracked, named, 0).expect("splits")), [[0, 1]]);
+        let many = (0..=EXPECTED_KEYS_MAX).map(|index| key(index, &index.to_string())).collect();
+        let negative = ExpectedKey { last_offset: Some(-1), ..key(0, "us") };
+        for (keys, text) in [
+            (vec![key(0, "us"), key(1, "us")], "`expected_keys[1].key`"),
+            (vec![key(0, "elsewhere")], "`expected_keys[0].key`"),
+            (vec![negative], "`expected_keys[0].last_offset`"),
+            (many, "at most 100"),
+        ] {
+            let refused = split(&tracked, asking(keys), 0).expect_err("refused");
+            assert_eq!(refused.error.reason(), Reason::InvalidArgument);
+            assert!(refused.error.message().contains(text), "{:?}", refused.error);
+        }
+        let refused = split(&stream(), asking(vec![key(0, "us")]), 0).expect_err("refused");
+        assert_eq!(refused.error.reason(), Reason::KeysNotTracked);
+    }
+
+    #[test]
     fn bad_requests_name_the_field_and_the_limit() {
         let mut outside = request(&[None]);
         outside.partition = Some(8);
@@ -195,7 +271,7 @@ mod tests {
         let mut large = request(&[None]);
         large.events[0].payload = vec![0; 101].into();
         let mut nowhere = request(&[None]);
-        nowhere.expected_next = Some(0);
+        nowhere.expected.next_offset = Some(0);
         let cases = [
             (nowhere, Reason::InvalidArgument, "`partition`"),
             (request(&[]), Reason::InvalidArgument, "events"),

@@ -10,6 +10,7 @@ use crate::domain::rule::apply::Copy;
 use crate::domain::stream::Stream;
 use crate::domain::{Error, Reason, Result};
 use crate::identity::{Granted, Publish};
+use crate::publish::terms::Expected;
 use crate::publish::{Outcome, Publisher, Request};
 use crate::store::{Store, rules as stored};
 use eventflow_proto::partition_of_key;
@@ -174,7 +175,7 @@ impl Copier {
             routing_version: stream.routing_version,
             validate_only: false,
             after_refusal: false,
-            expected_next: None,
+            expected: Expected::default(),
         };
         let queued = self.publisher.publish(&self.granted, request, None).await?;
         for part in self.publisher.settle(queued, None).await {

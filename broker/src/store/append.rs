@@ -57,6 +57,16 @@ pub struct Key<'a> {
     pub known: Option<i64>,
 }
 
+/// What a run of a call expects of an event key.
+#[derive(Clone, Copy, Debug)]
+pub struct Last<'a> {
+    /// 1-based position in the runs of the call.
+    pub run: i32,
+    pub key: &'a str,
+    /// The offset of its last event; None: it has none.
+    pub last_offset: Option<i64>,
+}
+
 /// One row of the log to be.
 #[derive(Debug)]
 pub struct Row<'a> {
@@ -116,6 +126,11 @@ pub enum VerdictKind {
     Expectation {
         ends_at: i64,
     },
+    /// Beside another verdict on the run: where the last event stands of each key of which the run expects something, in their
+    /// order. Something that was expected in the partition does not hold.
+    Last {
+        found: Vec<Option<i64>>,
+    },
     /// Somebody else holds the partition's lock.
     Busy,
     /// Unknown, deleted, or another organization's.
@@ -158,6 +173,8 @@ pub struct CallTerms<'a> {
     pub keys: &'a [Key<'a>],
     /// One a run: where its partition must end.
     pub expected: &'a [Option<i64>],
+    /// What is expected of event keys, in the order of the runs.
+    pub last: &'a [Last<'a>],
 }
 
 /// As [`append`], with idempotency keys and conditions.
@@ -169,8 +186,8 @@ pub async fn append_keyed(
     (runs, rows): (&[Run], &[Row<'_>]),
     terms: CallTerms<'_>,
 ) -> Result<Vec<Verdict>, tokio_postgres::Error> {
-    let arguments: [&(dyn ToSql + Sync); 6] =
-        [&log_epoch, &wait, &Runs(runs), &Rows(rows), &Keys(terms.keys), &terms.expected];
+    let arguments: [&(dyn ToSql + Sync); 7] =
+        [&log_epoch, &wait, &Runs(runs), &Rows(rows), &Keys(terms.keys), &terms.expected, &Lasts(terms.last)];
     let answer = connection.client().query(statement, &arguments).await?;
     answer.iter().map(verdict).collect()
 }
@@ -198,6 +215,7 @@ fn verdict(row: &SqlRow) -> Result<Verdict, tokio_postgres::Error> {
             VerdictKind::Keys { found, appended_at_us: time, ends_at: row.try_get(5)? }
         }
         "expectation" => VerdictKind::Expectation { ends_at: expected },
+        "last" => VerdictKind::Last { found: row.try_get(6)? },
         "busy" => VerdictKind::Busy,
         "log_epoch" => VerdictKind::LogEpoch { current: expected },
         _ => VerdictKind::NotFound,
@@ -239,6 +257,25 @@ impl ToSql for Keys<'_> {
             record.text(key.key);
             record.bytes(key.fingerprint);
             record.opt_int8(key.known);
+        })
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(ty.kind(), postgres_types::Kind::Array(_))
+    }
+
+    to_sql_checked!();
+}
+
+#[derive(Debug)]
+struct Lasts<'a>(&'a [Last<'a>]);
+
+impl ToSql for Lasts<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        composite_array(ty, self.0, out, |last, record| {
+            record.int4(last.run);
+            record.text(last.key);
+            record.opt_int8(last.last_offset);
         })
     }
 

@@ -52,6 +52,7 @@ pub async fn create(tenant: &Tenant, new: &NewStream) -> Result<Option<StreamId>
                 &new.schema_policy.enforcement.as_str(),
                 &new.schema_policy.compatibility.as_str(),
                 &new.key_retention_us,
+                &new.track_keys,
             ],
         )
         .await
@@ -180,6 +181,7 @@ fn stream(row: &Row) -> Result<Stream> {
         schema_policy: schema_policy(row)?,
         schema_revision: row.get("schema_revision"),
         key_retention_us: row.get("key_retention_us"),
+        track_keys: row.get("track_keys"),
         created_at: row.get("created_at"),
         updated_at: row.get("updated_at"),
     })

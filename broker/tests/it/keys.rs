@@ -295,7 +295,7 @@ async fn calls_without_keys_never_enter_the_function_for_keys() {
     let (ground, _app, mut clients) = spine().await;
     let superuser = ground.database.connect().await;
     let signature = "append_keyed_v1(bigint, boolean, eventflow.append_run_v1[], eventflow.append_row_v1[], \
-                     eventflow.append_key_v1[], bigint[])";
+                     eventflow.append_key_v1[], bigint[], eventflow.append_last_v1[])";
     let gone = format!("alter function eventflow.{signature} rename to gone");
     superuser.batch_execute(&gone).await.expect("renamed");
     assert_eq!(clients.publish("orders", 0, &["a"]).await, 0);

@@ -10,6 +10,7 @@ mod filters;
 mod groups;
 mod keys;
 mod lag;
+mod last_of_key;
 mod outcomes;
 mod poll;
 mod publish;

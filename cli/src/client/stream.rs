@@ -85,6 +85,9 @@ struct Create {
     /// Number of partitions, 1 to 1,024 [default: 8]
     #[arg(long)]
     partitions: Option<u32>,
+    /// Keep the last offset of each key, for `publish --expect-last`; such a stream gets no more partitions
+    #[arg(long)]
+    track_keys: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -148,6 +151,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             let mut spec = create.settings.spec(Retention::default());
             if let Some(partitions) = create.partitions {
                 spec = spec.partitions(partitions);
+            }
+            if create.track_keys {
+                spec = spec.track_keys();
             }
             let stream = client.streams().create(create.name, spec).await?;
             out.object(&views::object(&stream), |_| format!("created {}\n", views::sentence(&stream)))

@@ -36,6 +36,10 @@ pub struct Arguments {
     /// Publish only if this is the next offset of the partition; for a single event, with --partition
     #[arg(long, value_name = "OFFSET", requires = "partition", conflicts_with = "file")]
     expect_offset: Option<i64>,
+    /// Publish only if this is the offset of the key's last event, or `none` if it has no event yet; for a single event, with --key, to
+    /// a stream made with --track-keys
+    #[arg(long, value_name = "OFFSET|none", value_parser = last_offset, requires = "key", conflicts_with_all = ["file", "expect_offset", "partition"])]
+    expect_last: Option<Last>,
     /// Events a second, at most
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     rate: Option<f64>,
@@ -94,6 +98,18 @@ pub enum Format {
     Csv,
     /// A line an event, as it is
     Lines,
+}
+
+/// Where the last event of a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Last(Option<i64>);
+
+fn last_offset(text: &str) -> std::result::Result<Last, String> {
+    match text.parse() {
+        Ok(offset) if offset >= 0 => Ok(Last(Some(offset))),
+        _ if text == "none" => Ok(Last(None)),
+        _ => Err("must be an offset, or `none`".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {

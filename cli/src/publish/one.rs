@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::Arguments;
+use super::{Arguments, Last};
 use crate::{
     client::stream_named,
     failure::{Exit, Failure, Result},
@@ -27,6 +27,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         if let (Some(offset), Some(partition)) = (arguments.expect_offset, arguments.fields.partition) {
             let begun = Instant::now();
             let appended = client.publish_expecting(stream, partition, offset, vec![event]).await?;
+            return Ok((appended.into_iter().next(), begun.elapsed()));
+        }
+        if let (Some(Last(offset)), Some(key)) = (arguments.expect_last, &arguments.fields.key) {
+            let begun = Instant::now();
+            let appended = client.publish_expecting_last(stream, key, offset, vec![event]).await?;
             return Ok((appended.into_iter().next(), begun.elapsed()));
         }
         let producer = client.producer(stream).build().await?;

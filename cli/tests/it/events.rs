@@ -63,6 +63,36 @@ async fn events_come_from_standard_input_with_key_and_type_from_columns() {
 }
 
 #[tokio::test]
+async fn an_event_goes_only_behind_the_last_one_of_its_key() {
+    let home = Home::new();
+    let dev = Dev::start(&home).await;
+    ok(home.run(&["stream", "create", "accounts", "--track-keys", "--partitions", "2"]));
+    let described = ok(home.run(&["stream", "describe", "accounts"]));
+    assert!(described.contains("keys: the last offset of each is kept"), "{described}");
+    let publish = |payload: &str, last: &str| {
+        home.run(&["publish", "accounts", payload, "--key", "account-7", "--expect-last", last])
+    };
+    assert!(ok(publish("opened", "none")).contains(" @ offset 0  "));
+    let late = publish("opened", "none");
+    assert_eq!(late.code, 5, "{late:?}");
+    let says = "error[EXPECTATION_FAILED]: key `account-7` has its last event at 0, and none was expected";
+    assert!(late.err.contains(says), "{}", late.err);
+    assert!(ok(publish("credited", "0")).contains(" @ offset 1  "));
+    for wrong in [&["--expect-last", "soon", "--key", "a"][..], &["--expect-last", "0"]] {
+        let wrong = home.run(&[&["publish", "accounts", "x"], wrong].concat());
+        assert_eq!(wrong.code, 2, "{wrong:?}");
+    }
+    ok(home.run(&["stream", "create", "plain"]));
+    let untracked = home.run(&["publish", "plain", "x", "--key", "a", "--expect-last", "none"]);
+    assert!(untracked.err.contains("error[KEYS_NOT_TRACKED]"), "{untracked:?}");
+    let more = home.run(&["stream", "add-partitions", "accounts", "--to", "4", "--yes"]);
+    assert!(more.err.contains("error[KEY_REMAP_NOT_ALLOWED]"), "{more:?}");
+    let changed = home.run(&["stream", "update", "accounts", "--description", "of customers"]);
+    assert_eq!(changed.code, 0, "{changed:?}");
+    dev.stop().await;
+}
+
+#[tokio::test]
 async fn reading_begins_wherever_it_is_asked_to() {
     let home = Home::new();
     let dev = Dev::start(&home).await;

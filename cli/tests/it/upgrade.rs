@@ -39,6 +39,7 @@ async fn brokers_are_replaced_one_after_the_other_and_nobody_notices() {
     ground.replace(&mut brokers, 0, &this).await;
     traffic.goes_on().await;
     ground.until_served_by(&[&old, &new]).await;
+    ground.both_keep_up_the_last_event_of_a_key().await;
     ground.replace(&mut brokers, 1, &this).await;
     traffic.goes_on().await;
     ground.until_served_by(&[&new]).await;
@@ -136,6 +137,23 @@ impl Ground {
         let brokers = status["brokers"].as_array().expect("brokers").iter();
         let alive = brokers.filter(|broker| broker["alive"] == true);
         alive.map(|broker| broker["version"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The broker at the first place knows of it, the one at the second does not.
+    async fn both_keep_up_the_last_event_of_a_key(&self) {
+        let [new, old] = [self.client(0).await, self.client(1).await];
+        new.streams().create("accounts", StreamSpec::default().partitions(2).track_keys()).await.unwrap();
+        let opened =
+            new.publish_expecting_last("accounts", "account-7", None, vec![Event::new("opened")]).await.unwrap();
+        let producer = old.producer("accounts").build().await.unwrap();
+        let credited = Event::new("credited").with_key("account-7");
+        let credited = producer.send(credited).await.unwrap().await.unwrap();
+        producer.close().await.unwrap();
+        let closes =
+            |last: i64| new.publish_expecting_last("accounts", "account-7", Some(last), vec![Event::new("closed")]);
+        let late = closes(opened[0].offset).await.unwrap_err();
+        assert_eq!((late.reason(), late.metadata()["last_offset"].as_str()), ("EXPECTATION_FAILED", "1"));
+        assert_eq!(closes(credited.offset).await.unwrap()[0].offset, 2);
     }
 
     /// A client that prefers one place.

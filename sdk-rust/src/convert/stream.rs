@@ -22,6 +22,7 @@ impl StreamSpec {
             ("schema_policy.enforcement", self.schema_enforcement.is_some()),
             ("schema_policy.compatibility", self.schema_compatibility.is_some()),
             ("idempotency_key_retention", self.key_retention.is_some()),
+            ("track_keys", self.track_keys),
         ];
         let paths = set.iter().filter(|(_, set)| *set).map(|(path, _)| (*path).to_owned()).collect();
         let unspecified = (v1::SchemaEnforcement::Unspecified, v1::SchemaCompatibility::Unspecified);
@@ -38,6 +39,7 @@ impl StreamSpec {
             labels: self.labels.unwrap_or_default(),
             schema_policy: Some(schema_policy),
             idempotency_key_retention: self.key_retention.map(|kept| duration_to_wire(kept.unwrap_or_default())),
+            track_keys: self.track_keys,
             ..v1::Stream::default()
         };
         (stream, paths)
@@ -62,6 +64,7 @@ impl TryFrom<v1::Stream> for StreamInfo {
                 Some(kept) => Some(duration_from_wire(kept)).filter(|kept| !kept.is_zero()),
                 None => Some(Duration::from_secs(KEY_RETENTION_SECONDS_DEFAULT.unsigned_abs())),
             },
+            track_keys: stream.track_keys,
             create_time: time_from_wire(&required(stream.create_time, "stream.create_time")?),
             update_time: time_from_wire(&required(stream.update_time, "stream.update_time")?),
         })

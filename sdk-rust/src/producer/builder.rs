@@ -147,6 +147,7 @@ pub(super) async fn routing(client: &Client, stream: &str) -> Result<Routing> {
         partitions: stream.partitions,
         version: stream.routing_version,
         max_event_bytes: stream.max_event_bytes as usize,
+        track_keys: stream.track_keys,
     })
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Routing {
     pub(super) partitions: u32,
     pub(super) version: u64,
     pub(super) max_event_bytes: usize,
+    pub(super) track_keys: bool,
 }
 
 /// How parcels are cut.

@@ -57,7 +57,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use builder::ProducerBuilder;
-pub(crate) use conditional::publish_expecting;
+pub(crate) use conditional::{publish_expecting, publish_expecting_last};
 pub(crate) use hub::Hub;
 pub use receipt::Receipt;
 

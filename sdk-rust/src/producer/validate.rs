@@ -75,7 +75,7 @@ fn text(what: &str, value: &str, max: usize) -> Result<()> {
     Ok(())
 }
 
-fn invalid(message: String) -> Error {
+pub(super) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, "INVALID_ARGUMENT", message).with_applied(Applied::No)
 }
 

@@ -25,6 +25,7 @@ fn stream(text: &str) -> Arc<Stream> {
         schema_policy: crate::domain::schema::Policy::default(),
         schema_revision: 0,
         key_retention_us: 0,
+        track_keys: false,
         created_at: 0,
         updated_at: 0,
     })

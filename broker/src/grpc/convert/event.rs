@@ -29,6 +29,11 @@ pub fn event(field: &str, wire: v1::Event) -> Result<Event> {
     canonical(wire, None).map_err(|problem| problem.within(field))
 }
 
+/// The key of events, in a field that names one.
+pub fn event_key(field: &str, key: &str) -> Result<()> {
+    check("key", key, 0, KEY_BYTES_MAX).map_err(|problem| problem.within(field))
+}
+
 /// A field that is wrong, without the path to its event: most events are fine, and their path is never built.
 struct Problem {
     field: String,

@@ -3,12 +3,13 @@
 use crate::domain::ids::StreamName;
 use crate::domain::position::LogEpoch;
 use crate::domain::{Applied, Error, Result};
-use crate::grpc::convert::event::events;
+use crate::grpc::convert::event::{event_key, events};
 use crate::grpc::convert::time::timestamp;
 use crate::grpc::convert::trace::Trace;
 use crate::grpc::status::{to_error_status, wire_violation};
 use crate::publish::lane::Appended;
 use crate::publish::plan::Producer;
+use crate::publish::terms::{Expected, ExpectedKey};
 use crate::publish::{Outcome as Became, PartitionOutcome, Request};
 use eventflow_proto::v1::{self, partition_result::Outcome};
 use std::sync::Arc;
@@ -27,8 +28,16 @@ pub fn request(wire: v1::PublishRequest, publisher: &Arc<str>, trace: Option<&Tr
             .map_err(|_| Error::invalid("routing_version", "is not one that a stream has had").applied(Applied::No))?,
         validate_only: wire.validate_only,
         after_refusal: wire.after_refusal,
-        expected_next: wire.expected_next_offset,
+        expected: Expected { next_offset: wire.expected_next_offset, keys: expected_keys(wire.expected_keys)? },
     })
+}
+
+fn expected_keys(wire: Vec<v1::KeyExpectation>) -> Result<Vec<ExpectedKey>> {
+    let keys = wire.into_iter().enumerate().map(|(index, expected)| {
+        event_key(&format!("expected_keys[{index}]"), &expected.key)?;
+        Ok(ExpectedKey { index, key: expected.key, last_offset: expected.last_offset })
+    });
+    keys.collect()
 }
 
 /// The producer of a request, checked.

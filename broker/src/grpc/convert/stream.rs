@@ -37,6 +37,7 @@ pub fn new_stream(wire: Option<v1::Stream>) -> Result<NewStream> {
         max_event_bytes: settings::max_event_bytes("stream.max_event_bytes", wire.max_event_bytes)?,
         schema_policy: schema_policy(&wire)?,
         key_retention_us: key_retention(&wire)?,
+        track_keys: wire.track_keys,
         description: wire.description,
         labels: wire.labels,
     })
@@ -139,6 +140,7 @@ impl From<&Stream> for v1::Stream {
             uid: stream.uid.to_string(),
             schema_policy: Some(policy(stream.schema_policy)),
             idempotency_key_retention: Some(duration(stream.key_retention_us)),
+            track_keys: stream.track_keys,
         }
     }
 }

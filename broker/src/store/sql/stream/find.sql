@@ -1,7 +1,7 @@
 -- A deleted stream is gone for everybody, although its row stays.
 select s.stream_id, s.organization_id, s.uid, s.name, s.description, s.retention_max_age_us, s.retention_max_bytes,
        s.max_event_bytes, s.labels::text as labels, s.routing_version,
-       s.schema_enforcement, s.schema_compatibility, s.schema_revision, s.key_retention_us,
+       s.schema_enforcement, s.schema_compatibility, s.schema_revision, s.key_retention_us, s.track_keys,
        (extract(epoch from s.created_at) * 1000000)::bigint as created_at,
        (extract(epoch from s.updated_at) * 1000000)::bigint as updated_at,
        array(
