@@ -265,6 +265,16 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["S22"],
     },
     Mutant {
+        name: "M22",
+        bug: "an event that is tried again lets those behind it of its key go",
+        changes: &[],
+        statements: "",
+        patched: true,
+        settings: &[],
+        faults: QUIET,
+        caught_by: &["S23"],
+    },
+    Mutant {
         name: "M1",
         bug: "an append is acknowledged before its commit",
         changes: &[],

@@ -26,6 +26,10 @@ pub const CHECKED: &[(&str, &str)] = &[
     ("S20", "who reads after an acknowledgement reads that event, through any broker"),
     ("S21", "a request's events for a partition are appended whole or not at all"),
     ("S22", "a key that was revoked opens nothing any more"),
+    (
+        "S23",
+        "of a key whose order a group keeps, an event comes when all before it are settled, and never without them",
+    ),
     ("U1", "an SDK user sees no error; a refusal is one that the protocol explains"),
     ("L1", "after healing, everything appended is delivered to every group, and settled in shared ones"),
     ("L2", "after healing, delivery follows publishing"),

@@ -8,6 +8,7 @@ mod coverage;
 mod findings;
 mod groups;
 mod invariants;
+mod key_order;
 mod keys;
 mod liveness;
 mod log;
@@ -79,6 +80,7 @@ pub fn check(records: &[Record]) -> Report {
     groups::check(records, &setup, &sent, &log, &mut findings);
     coverage::check(records, &setup, &sent, &log, &mut totals, &mut findings);
     outcomes::check(records, &setup, &log, &mut findings);
+    key_order::check(records, &setup, &sent, &log, &mut totals, &mut findings);
     keys::idempotency(records, &setup, &log, &mut findings);
     keys::credentials(records, &setup, &mut findings);
     liveness::check(records, &setup, &mut findings);

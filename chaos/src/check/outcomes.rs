@@ -10,10 +10,12 @@ use super::coverage::Steps;
 use super::findings::Findings;
 use super::log::{Log, Partition};
 use super::sent::Packed;
-use crate::history::{Claim, Deliver, FailedAttempt, Key, Left, Micros, Outcome, Record, Said, Settle, Setup, token};
+use crate::history::{
+    Claim, Dealt, Deliver, FailedAttempt, Key, Left, Micros, Outcome, Record, Said, Settle, Setup, token,
+};
 
 /// How a failed attempt is called that a member of the workload failed.
-const BY_WORD: &str = "chaos";
+pub(super) const BY_WORD: &str = "chaos";
 /// A stream that ended without a leave.
 const BY_LOSS: &str = "stream_lost";
 const BY_DEADLINE: &str = "deadline";
@@ -23,7 +25,7 @@ const HISTORY: u32 = 20;
 const UNCOUNTED: [&str; 3] = ["the stream ended", "BROKER_DRAINING", "SESSION_EXPIRED"];
 
 /// Whether it was a retry, and under which epoch.
-type Rank = (bool, u64);
+pub(super) type Rank = (bool, u64);
 
 /// One delivery of an event.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +46,12 @@ struct Story<'a> {
     left: Vec<&'a Left>,
 }
 
-fn rank(settle: &Settle) -> Rank {
-    (settle.attempt > 1, settle.epoch)
+pub(super) fn dealt_rank(dealt: &Dealt) -> Rank {
+    (dealt.attempt > 1 || dealt.again, dealt.epoch)
+}
+
+pub(super) fn rank(settle: &Settle) -> Rank {
+    (settle.attempt > 1 || settle.again, settle.epoch)
 }
 
 /// Which event.
@@ -238,7 +244,7 @@ fn given(deliver: &Deliver) -> impl Iterator<Item = (i64, Given<'_>)> {
     let count = crate::history::events(&deliver.runs) as i64;
     deliver.dealt.iter().flat_map(move |dealt| {
         let given = Given {
-            rank: (dealt.attempt > 1, dealt.epoch),
+            rank: dealt_rank(dealt),
             t: deliver.t,
             s: deliver.s,
             attempt: dealt.attempt,

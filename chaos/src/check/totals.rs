@@ -22,6 +22,8 @@ pub struct Totals {
     pub nacks: u64,
     pub retried: u64,
     pub dead_letters: u64,
+    /// Events of keys in order that came by themselves, behind an earlier one that had failed.
+    pub waited: u64,
     /// Repeats of an idempotency key that got the first one's answer, or were refused for their content.
     pub keys_repeated: u64,
     /// Uses of a revoked key that were refused.

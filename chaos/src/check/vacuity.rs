@@ -39,6 +39,10 @@ pub fn check(setup: &Setup, records: &[Record], totals: &Totals) -> Vec<String> 
         (setup.outcomes_wanted && totals.retried == 0, "no event was tried again".to_owned()),
         (setup.outcomes_wanted && totals.dead_letters == 0, "no event was given up".to_owned()),
         (
+            setup.groups.iter().any(|group| group.key_order) && totals.waited == 0 && !setup.loss_allowed,
+            "no event waited for an earlier one of its key".to_owned(),
+        ),
+        (
             setup.outcomes_wanted && totals.keys_repeated == 0 && !setup.loss_allowed,
             "no idempotency key was repeated".to_owned(),
         ),

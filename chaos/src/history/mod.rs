@@ -141,6 +141,18 @@ pub struct Group {
     /// Failed attempts after which an event is a dead letter, when the group is shared; its members settle each event by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<u32>,
+    /// A shared group that keeps the order of keys.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub key_order: bool,
+}
+
+/// Event keys of one producer.
+const EVENT_KEYS: u64 = 4;
+
+/// The key of an event of a producer whose events have idempotency keys ([`ProducerKind::Keyed`]); those of other producers have none
+/// that a group would keep in order.
+pub fn event_key(producer: u32, number: u64) -> (u32, u64) {
+    (producer, number % EVENT_KEYS)
 }
 
 /// How a producer publishes, and so what is promised to it.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bad, Key, Micros, Outcome, Run};
+use super::{Bad, Key, Micros, Outcome, Run, is_false};
 
 /// Which attempt a delivery is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,6 +11,9 @@ pub struct Dealt {
     pub attempt: u32,
     /// Of the claim, or of the retry, by [`epoch_of`](super::epoch_of).
     pub epoch: u64,
+    /// It came by itself: another attempt, or one that had waited for an earlier event of its key.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
     /// Why the attempt before failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub class: String,
@@ -50,6 +53,8 @@ pub struct Settle {
     /// Of the delivery, as in [`Dealt`].
     pub epoch: u64,
     pub attempt: u32,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
     pub off: i64,
     pub count: u32,
     pub verdict: Said,

@@ -69,6 +69,7 @@ struct Held {
     lease_epoch: u64,
     off: i64,
     attempt: u32,
+    again: bool,
     verdict: Said,
     due: Instant,
 }
@@ -78,7 +79,8 @@ impl Held {
     fn goes_on(&self, next: &Held, count: u32) -> bool {
         let same = |held: &Held| (held.partition, held.log_epoch, held.lease_epoch, held.attempt, held.verdict);
         same(self) == same(next)
-            && self.attempt == 1
+            && !self.again
+            && !next.again
             && self.verdict == Said::Ack
             && next.off == self.off + i64::from(count)
     }
@@ -229,18 +231,29 @@ impl Hand {
         let dealt = Dealt {
             attempt: 1,
             epoch: epoch_of(batch.log_epoch, batch.lease_epoch),
+            again: false,
             class: String::new(),
             reason: String::new(),
         };
-        let place = (batch.partition as u16, batch.base_offset, batch.next_offset);
-        self.delivered(place, batch.events.iter().map(bytes_of), dealt, (batch.log_epoch, batch.lease_epoch));
+        // Where keys are in order, a batch may leave out what is another's turn.
+        let offsets: Vec<i64> = match batch.offset_deltas.as_slice() {
+            [] => (batch.base_offset..).take(batch.events.len()).collect(),
+            deltas => deltas.iter().map(|delta| batch.base_offset + i64::from(*delta)).collect(),
+        };
+        let mut events = batch.events.iter().map(bytes_of);
+        for run in offsets.chunk_by(|before, next| before + 1 == *next) {
+            let next = run[0] + run.len() as i64;
+            let payloads = events.by_ref().take(run.len());
+            let place = (batch.partition as u16, run[0], next);
+            self.delivered(place, payloads, dealt.clone(), (batch.log_epoch, batch.lease_epoch));
+        }
     }
 
     fn again(&mut self, again: &v1::Redelivery) {
         let Some(stored) = &again.event else { return };
         let epoch = epoch_of(stored.log_epoch, again.lease_epoch);
         let (class, reason) = (again.last_error_class.clone(), again.last_reason.clone());
-        let dealt = Dealt { attempt: again.attempt, epoch, class, reason };
+        let dealt = Dealt { attempt: again.attempt, epoch, again: true, class, reason };
         let place = (stored.partition as u16, stored.offset, stored.offset + 1);
         self.delivered(place, stored.event.iter().map(bytes_of), dealt, (stored.log_epoch, again.lease_epoch));
     }
@@ -255,7 +268,7 @@ impl Hand {
     ) {
         let (runs, bad) = self.world.runs(off, payloads);
         let numbers: Vec<u64> = runs.iter().flat_map(|run| run.values()).map(|(_, number)| number).collect();
-        let attempt = dealt.attempt;
+        let (attempt, again) = (dealt.attempt, dealt.again);
         self.world.recorder.write(&Record::Deliver(Deliver {
             g: self.g,
             s: self.s,
@@ -271,7 +284,7 @@ impl Hand {
         for (off, number) in (off..).zip(numbers) {
             let (verdict, after) = self.decide(number);
             let due = Instant::now() + after;
-            self.held.push(Held { partition, log_epoch, lease_epoch, off, attempt, verdict, due });
+            self.held.push(Held { partition, log_epoch, lease_epoch, off, attempt, again, verdict, due });
         }
     }
 
@@ -330,6 +343,7 @@ impl Hand {
                 t1: t0,
                 epoch: epoch_of(held.log_epoch, held.lease_epoch),
                 attempt: held.attempt,
+                again: held.again,
                 off: held.off,
                 count: 1,
                 verdict: held.verdict,

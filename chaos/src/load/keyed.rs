@@ -14,7 +14,7 @@ use super::raw_producer::{DECIDE, attempt};
 use super::world::{World, pick};
 use crate::Result;
 use crate::ground::BROKERS;
-use crate::history::{Key, Micros, Outcome, ProducerKind, Publish, Record, Run, payload};
+use crate::history::{Key, Micros, Outcome, ProducerKind, Publish, Record, Run, event_key, payload};
 
 /// Events that may be repeated.
 const RECENT: usize = 200;
@@ -107,6 +107,7 @@ impl Keyed {
             let data = payload(value, [0, 100, 300][(sent.number % 3) as usize]).into();
             v1::Event {
                 payload: Some(v1::event::Payload::Data(data)),
+                key: Some(format!("{:?}", event_key(self.p, sent.number))),
                 idempotency_key: Some(self.key(sent.key)),
                 ..Default::default()
             }

@@ -36,24 +36,26 @@ pub fn streams() -> Vec<Stream> {
     vec![stream(0, "orders", 4), stream(0, "clicks", 2), stream(1, "orders", 2), stream(0, "jobs", 2)]
 }
 
-/// The stream whose events are settled one by one, and the shared group that does it.
+/// The stream whose events are settled one by one, and the shared groups that do it: one in any order, one in that of keys.
 pub const JOBS: u16 = 3;
 const WORKERS: u16 = 4;
+const CLERKS: u16 = 5;
 /// How long a member of a shared group has for an event.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Failed attempts after which an event is a dead letter.
 const ATTEMPTS: u32 = 3;
 
-/// Groups of a run: of each stream one, and two of the first.
+/// Groups of a run: of each stream one, and two of the first and the last.
 pub fn groups() -> Vec<Group> {
-    let group = |stream, name: &str, seen| Group { stream, name: name.into(), seen, shared: None };
+    let group = |stream, name: &str, seen| Group { stream, name: name.into(), seen, ..Group::default() };
     let workers = Group { shared: Some(ATTEMPTS), ..group(JOBS, "workers", false) };
     vec![
         group(0, "billing", true),
         group(0, "search", false),
         group(1, "audit", true),
         group(2, "billing", false),
-        workers,
+        workers.clone(),
+        Group { name: "clerks".into(), key_order: true, ..workers },
     ]
 }
 
@@ -70,6 +72,7 @@ pub async fn prepare(world: &World) -> Result<()> {
                 }
                 None => spec,
             };
+            let spec = if group.key_order { spec.key_order() } else { spec };
             client.groups().create(&group.name, &wanted.name, Position::Earliest, spec).await?;
         }
         client.close().await;
@@ -111,6 +114,9 @@ pub fn start(world: &Arc<World>) -> Clients {
     }
     for (role, name) in [(310, "hand-one"), (311, "hand-two"), (312, "hand-three")] {
         clients.others.spawn(hand::run(Arc::clone(world), WORKERS, name.to_owned(), role));
+    }
+    for (role, name) in [(320, "clerk-one"), (321, "clerk-two"), (322, "clerk-three")] {
+        clients.others.spawn(hand::run(Arc::clone(world), CLERKS, name.to_owned(), role));
     }
     clients.others.spawn(revoked::run(Arc::clone(world), 540));
     for (role, (g, name)) in (300..).zip([(0, "one"), (0, "two"), (0, "three"), (2, "one"), (2, "two")]) {

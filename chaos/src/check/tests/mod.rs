@@ -59,7 +59,7 @@ fn setup() -> Setup {
         seed: 7,
         scenario: "standard".into(),
         streams: vec![stream(0), stream(1)],
-        groups: vec![Group { stream: 0, name: "seen".into(), seen: true, shared: None }],
+        groups: vec![Group { stream: 0, name: "seen".into(), seen: true, ..Group::default() }],
         faults_wanted: true,
         drain_bound: 30_000_000,
         call_bound: 10_000_000,
@@ -182,6 +182,7 @@ macro_rules! each {
 }
 
 mod groups;
+mod key_order;
 mod keys;
 mod liveness;
 mod outcomes;

@@ -21,14 +21,15 @@ fn dealt(s: u32, attempt: u32, epoch: u64, off: i64, count: u32, t: Micros) -> R
         runs: vec![Run(3, off as u64, count)],
         next: off + i64::from(count),
         bad: vec![],
-        dealt: Some(Dealt { attempt, epoch, class, reason }),
+        dealt: Some(Dealt { attempt, epoch, again: attempt > 1, class, reason }),
     })
 }
 
 fn settle(s: u32, attempt: u32, epoch: u64, off: i64, verdict: Said, t0: Micros) -> Settle {
     let (by, reason) = (if verdict == Said::Extend { 3_000_000 } else { 0 }, String::new());
     let (count, outcome) = (1, Outcome::Ok);
-    Settle { g: 1, s, k: OTHER, t0, t1: t0 + 10, epoch, attempt, off, count, verdict, by, outcome, reason }
+    let again = attempt > 1;
+    Settle { g: 1, s, k: OTHER, t0, t1: t0 + 10, epoch, attempt, again, off, count, verdict, by, outcome, reason }
 }
 
 fn dead(off: i64, attempts: u32) -> Left {
@@ -49,7 +50,8 @@ fn shared() -> Vec<Record> {
         stream: 1,
         name: "shared".into(),
         seen: false,
-        shared: Some(3)
+        shared: Some(3),
+        key_order: false,
     }));
     for (s, reason) in [(GIVEN, "the stream ended"), (LAST, "dropped")] {
         let name = if s == GIVEN { "hand" } else { "other" }.to_owned();
