@@ -102,16 +102,18 @@ as $$
     where o.group_id = p_group and o.organization_id = p_organization
 $$;
 
--- What a measure of a group is now. Dead letters are those of the last hour that are still there, counted up to a million.
-create function alert_value_v1(p_organization bigint, p_group bigint, p_measure text) returns double precision
+-- What a measure of a group is now, where its lag is known. Dead letters are those of the last hour that are still there, counted up
+-- to a million.
+create function alert_value_v1(
+    p_organization bigint, p_group bigint, p_measure text, p_lag_events double precision, p_lag_seconds double precision
+) returns double precision
 language sql volatile security definer set search_path = eventflow, pg_temp
 as $$
     select coalesce(case p_measure
-        when 'lag_events' then (select sum(l.lag_events) from lag_v1(p_organization, p_group) l)::double precision
-        when 'lag_seconds' then (select max(l.lag_seconds) from lag_v1(p_organization, p_group) l)
+        when 'lag_events' then p_lag_events
+        when 'lag_seconds' then p_lag_seconds
         when 'oldest_unacked_seconds' then greatest(
-            (select max(l.lag_seconds) from lag_v1(p_organization, p_group) l),
-            extract(epoch from clock_timestamp() - oldest_retry_v1(p_organization, p_group))::double precision)
+            p_lag_seconds, extract(epoch from clock_timestamp() - oldest_retry_v1(p_organization, p_group))::double precision)
         when 'dead_letters_per_hour' then (
             select count(*) from (
                 select from dead_letter_event d
@@ -137,18 +139,17 @@ as $$
     where g.group_id = p_alert.group_id and g.organization_id = p_alert.organization_id
 $$;
 
--- Evaluates one alert, whose row is locked, and says of a change that somebody is to be told.
-create function evaluate_alert_v1(p_alert alert, p_interval_ms bigint, p_waiting_max integer) returns text
+-- Gives one alert, whose row is locked, its value, and says of a change that somebody is to be told.
+create function evaluate_alert_v1(p_alert alert, p_value double precision, p_interval_ms bigint, p_waiting_max integer) returns text
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 declare
     v_next alert := p_alert;
     v_type text;
     v_id uuid := gen_random_uuid();
-    v_now timestamptz;
+    v_now timestamptz := clock_timestamp();
 begin
-    v_next.value := alert_value_v1(p_alert.organization_id, p_alert.group_id, p_alert.measure);
-    v_now := clock_timestamp();
+    v_next.value := p_value;
     v_next.state := case
         when v_next.value <= p_alert.threshold then 'ok'
         when p_alert.state = 'firing' or p_alert.hold_ms = 0 then 'firing'
@@ -174,30 +175,67 @@ begin
 end
 $$;
 
--- Evaluates alerts that are due, the one that waits longest first, but for those that another broker is at. One that fails is tried
--- again after the interval, and keeps its state.
-create function evaluate_alerts_v1(p_limit integer, p_interval_ms bigint, p_waiting_max integer)
-returns table (evaluated integer, fired integer, resolved integer, failed integer, failure text)
+-- Evaluates alerts that are due, but for those that another broker is at: group by group, because the lag of a group is counted once
+-- for all its alerts, and first of the organization that was served longest ago, so that one with much to count keeps nobody else
+-- waiting. Stops when the budget is used up; `more` says that something may be left. An alert that fails is tried again after the
+-- interval, and keeps its state.
+create function evaluate_alerts_v1(p_limit integer, p_budget_ms bigint, p_interval_ms bigint, p_waiting_max integer)
+returns table (evaluated integer, fired integer, resolved integer, failed integer, failure text, more boolean)
 language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 declare
+    v_start timestamptz := clock_timestamp();
+    v_groups integer := 0;
+    v_group record;
     v_alert alert;
+    v_lag_known boolean;
+    v_lag_events double precision;
+    v_lag_seconds double precision;
     v_type text;
 begin
-    evaluated := 0; fired := 0; resolved := 0; failed := 0; failure := '';
-    for v_alert in
-        select a.* from alert a where a.due_at <= clock_timestamp() order by a.due_at, a.alert_id limit p_limit for update skip locked
+    evaluated := 0; fired := 0; resolved := 0; failed := 0; failure := ''; more := false;
+    for v_group in
+        with served as (
+            select s.organization_id, max(s.evaluated_at) as evaluated_at from alert s group by s.organization_id
+        ), due as (
+            select a.organization_id, a.group_id, min(a.due_at) as due_at,
+                   row_number() over (partition by a.organization_id order by min(a.due_at), a.group_id) as place
+            from alert a where a.due_at <= clock_timestamp() group by a.organization_id, a.group_id
+        )
+        select d.organization_id, d.group_id from due d join served s on s.organization_id = d.organization_id
+        order by d.place, s.evaluated_at nulls first, d.due_at limit p_limit
     loop
-        begin
-            v_type := evaluate_alert_v1(v_alert, p_interval_ms, p_waiting_max);
-            evaluated := evaluated + 1;
-            fired := fired + coalesce((v_type = 'alert.firing')::integer, 0);
-            resolved := resolved + coalesce((v_type = 'alert.resolved')::integer, 0);
-        exception when others then
-            failed := failed + 1;
-            failure := sqlerrm;
-            update alert set due_at = clock_timestamp() + p_interval_ms * interval '1 millisecond' where alert_id = v_alert.alert_id;
-        end;
+        v_lag_known := false;
+        -- Also those of the group that are about to be due.
+        for v_alert in
+            select a.* from alert a
+            where a.group_id = v_group.group_id and a.organization_id = v_group.organization_id
+              and a.due_at <= clock_timestamp() + p_interval_ms * interval '1 millisecond' / 2
+            order by a.alert_id for update skip locked
+        loop
+            begin
+                if not v_lag_known and v_alert.measure <> 'dead_letters_per_hour' then
+                    select sum(l.lag_events)::double precision, max(l.lag_seconds) into v_lag_events, v_lag_seconds
+                    from lag_v1(v_group.organization_id, v_group.group_id) l;
+                    v_lag_known := true;
+                end if;
+                v_type := evaluate_alert_v1(
+                    v_alert,
+                    alert_value_v1(v_group.organization_id, v_group.group_id, v_alert.measure, v_lag_events, v_lag_seconds),
+                    p_interval_ms, p_waiting_max);
+                evaluated := evaluated + 1;
+                fired := fired + coalesce((v_type = 'alert.firing')::integer, 0);
+                resolved := resolved + coalesce((v_type = 'alert.resolved')::integer, 0);
+            exception when others then
+                failed := failed + 1;
+                failure := sqlerrm;
+                update alert set due_at = clock_timestamp() + p_interval_ms * interval '1 millisecond'
+                where alert_id = v_alert.alert_id;
+            end;
+        end loop;
+        v_groups := v_groups + 1;
+        more := v_groups = p_limit or clock_timestamp() > v_start + p_budget_ms * interval '1 millisecond';
+        exit when more;
     end loop;
     return next;
 end
@@ -291,11 +329,11 @@ as $$
     select alert_body_v1(a, p_id, 'alert.test') from alert a where a.alert_id = p_alert and a.organization_id = p_organization
 $$;
 
-revoke execute on function oldest_retry_v1(bigint, bigint), alert_value_v1(bigint, bigint, text), alert_body_v1(alert, uuid, text),
-    evaluate_alert_v1(alert, bigint, integer), evaluate_alerts_v1(integer, bigint, integer),
+revoke execute on function oldest_retry_v1(bigint, bigint), alert_value_v1(bigint, bigint, text, double precision, double precision), alert_body_v1(alert, uuid, text),
+    evaluate_alert_v1(alert, double precision, bigint, integer), evaluate_alerts_v1(integer, bigint, bigint, integer),
     take_alert_deliveries_v1(integer, integer, bigint),
     report_alert_delivery_v1(bigint, uuid, uuid, integer, text, integer, text, bigint), firing_alerts_v1(integer),
     alert_test_body_v1(bigint, uuid, uuid) from public;
-grant execute on function evaluate_alerts_v1(integer, bigint, integer), take_alert_deliveries_v1(integer, integer, bigint),
+grant execute on function evaluate_alerts_v1(integer, bigint, bigint, integer), take_alert_deliveries_v1(integer, integer, bigint),
     report_alert_delivery_v1(bigint, uuid, uuid, integer, text, integer, text, bigint), firing_alerts_v1(integer),
     alert_test_body_v1(bigint, uuid, uuid) to eventflow_broker;

@@ -1,21 +1,25 @@
 //! Evaluates alerts. Every broker does so, once a second, and takes those that are due and that no other broker is at.
+//!
+//! Counting the lag of a group costs some 0.2 ms a partition. A broker pauses four times as long as a round took, so that alerts take
+//! at most a fifth of one connection of each broker; with more to count than that, alerts are evaluated later than they are due.
 
 use super::Alerts;
-use crate::domain::Result;
 use crate::domain::limits::{FIRING_GROUPS_MAX, WEBHOOK_WAITING_MAX};
+use crate::domain::{Error, Result};
 use crate::store::alerts as stored;
 use crate::telemetry::alerts::AlertBoard;
 use crate::telemetry::metrics;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Between two evaluations of an alert.
-const INTERVAL_MS: i64 = 5_000;
 /// Between looks at what is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// Alerts that one call evaluates: what one transaction may take.
-const AT_ONCE: i32 = 50;
+/// What one transaction may take, and how often an alert is evaluated.
+const ROUND: stored::Round =
+    stored::Round { groups_max: 20, budget_ms: 200, interval_ms: 5_000, waiting_max: WEBHOOK_WAITING_MAX };
+/// A pause is so many times as long as the round before it.
+const REST: u32 = 4;
 /// Between looks at what fires, for the metrics.
 const SHOW: Duration = Duration::from_secs(5);
 
@@ -28,44 +32,34 @@ pub struct Evaluator {
 impl Evaluator {
     /// Evaluates until the broker stops.
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown: Option<Instant> = None;
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = looks.tick() => {}
-            }
-            let mut looked = self.evaluate(&stop).await;
+            let began = Instant::now();
+            let more = self.round().await.unwrap_or_else(failed);
+            let pause = if more { began.elapsed() * REST } else { LOOK };
             if shown.is_none_or(|shown| shown.elapsed() >= SHOW) {
                 shown = Some(Instant::now());
-                looked = looked.and(self.show().await);
+                self.show().await.unwrap_or_else(failed);
             }
-            if let Err(error) = looked {
-                metrics::get().alert_evaluation_failures.increment(1);
-                tracing::debug!(?error, "alerts could not be evaluated; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Everything that is due.
-    async fn evaluate(&self, stop: &CancellationToken) -> Result<()> {
-        while !stop.is_cancelled() {
-            let db = self.alerts.store.conn().await?;
-            let done = stored::evaluate(&**db, AT_ONCE, INTERVAL_MS, WEBHOOK_WAITING_MAX).await?;
-            let metrics = metrics::get();
-            metrics.alert_evaluations.increment(done.evaluated);
-            metrics.alerts_fired.increment(done.fired);
-            metrics.alerts_resolved.increment(done.resolved);
-            metrics.alert_evaluation_failures.increment(done.failed);
-            if done.failed > 0 {
-                tracing::warn!(failed = done.failed, failure = done.failure, "alerts could not be evaluated");
-            }
-            if done.evaluated + done.failed < u64::from(AT_ONCE.unsigned_abs()) {
-                break;
-            }
+    /// Some of what is due. True: there may be more.
+    async fn round(&self) -> Result<bool> {
+        let done = stored::evaluate(&**self.alerts.store.conn().await?, ROUND).await?;
+        let metrics = metrics::get();
+        metrics.alert_evaluations.increment(done.evaluated);
+        metrics.alerts_fired.increment(done.fired);
+        metrics.alerts_resolved.increment(done.resolved);
+        metrics.alert_evaluation_failures.increment(done.failed);
+        if done.failed > 0 {
+            tracing::warn!(failed = done.failed, failure = done.failure, "alerts could not be evaluated");
         }
-        Ok(())
+        Ok(done.more)
     }
 
     async fn show(&self) -> Result<()> {
@@ -73,4 +67,11 @@ impl Evaluator {
         self.board.show(stored::firing(&**db, FIRING_GROUPS_MAX).await?);
         Ok(())
     }
+}
+
+/// The next look tries again.
+fn failed<T: Default>(error: Error) -> T {
+    metrics::get().alert_evaluation_failures.increment(1);
+    tracing::debug!(?error, "alerts could not be evaluated; trying again");
+    T::default()
 }

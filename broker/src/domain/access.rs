@@ -21,11 +21,11 @@ pub enum Action {
     Consume,
     /// Read events without a group.
     Read,
-    /// See streams, groups, members and lag: no event.
+    /// See streams, groups, members, lag and alerts: no event.
     Describe,
     /// Create, change, purge and delete streams.
     ManageStreams,
-    /// Create, change, move, pause and delete consumer groups.
+    /// Create, change, move, pause and delete consumer groups, and their alerts.
     ManageGroups,
     /// Create, look at, rotate and revoke API keys.
     ManageKeys,

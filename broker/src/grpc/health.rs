@@ -35,3 +35,24 @@ pub async fn follow(reporter: HealthReporter, readiness: Readiness, stopping: Ca
 fn status_of(causes: &[Cause]) -> ServingStatus {
     if causes.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    #[test]
+    fn every_service_that_is_described_is_asked_after_by_its_name() {
+        let set = FileDescriptorSet::decode(eventflow_proto::DESCRIPTORS).expect("descriptors");
+        let services = set
+            .file
+            .iter()
+            .flat_map(|file| file.service.iter().map(|service| format!("{}.{}", file.package(), service.name())));
+        let mut described: Vec<String> = services.collect();
+        let mut known = SERVICES.to_vec();
+        described.sort();
+        known.sort_unstable();
+        assert_eq!(known, described);
+    }
+}

@@ -23,13 +23,13 @@ pub struct Consume;
 /// May read events without a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Read;
-/// May see streams, groups, members and lag.
+/// May see streams, groups, members, lag and alerts.
 #[derive(Clone, Copy, Debug)]
 pub struct Describe;
 /// May create, change, purge and delete streams.
 #[derive(Clone, Copy, Debug)]
 pub struct ManageStreams;
-/// May create, change, move, pause and delete consumer groups.
+/// May create, change, move, pause and delete consumer groups, and their alerts.
 #[derive(Clone, Copy, Debug)]
 pub struct ManageGroups;
 /// May create, look at, rotate and revoke API keys.

@@ -126,13 +126,27 @@ pub struct Evaluated {
     pub failed: u64,
     /// Why the last one failed; empty: none has.
     pub failure: String,
+    /// Something may be left.
+    pub more: bool,
 }
 
-/// Evaluates alerts of any organization that are due and that no other broker is at, at most `limit`. Each is due again after the
-/// interval.
-pub async fn evaluate(db: &impl Client, limit: i32, interval_ms: i64, waiting_max: i32) -> Result<Evaluated> {
+/// What one call of the evaluation may take, and what it leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    pub groups_max: i32,
+    /// After this no further group is begun.
+    pub budget_ms: i64,
+    /// Until an alert is due again.
+    pub interval_ms: i64,
+    /// Notifications of one alert that wait.
+    pub waiting_max: i32,
+}
+
+/// Evaluates alerts of any organization that are due and that no other broker is at.
+pub async fn evaluate(db: &impl Client, round: Round) -> Result<Evaluated> {
     let sql = include_str!("sql/alert/evaluate.sql");
-    let row = db.query_one(sql, &[&limit, &interval_ms, &waiting_max]).await.map_err(from_postgres)?;
+    let Round { groups_max, budget_ms, interval_ms, waiting_max } = round;
+    let row = db.query_one(sql, &[&groups_max, &budget_ms, &interval_ms, &waiting_max]).await.map_err(from_postgres)?;
     let count = |column| u64::from(row.get::<_, i32>(column).unsigned_abs());
     Ok(Evaluated {
         evaluated: count("evaluated"),
@@ -140,6 +154,7 @@ pub async fn evaluate(db: &impl Client, limit: i32, interval_ms: i64, waiting_ma
         resolved: count("resolved"),
         failed: count("failed"),
         failure: row.get("failure"),
+        more: row.get("more"),
     })
 }
 

@@ -136,7 +136,9 @@ async fn a_notification_that_nobody_takes_is_given_up_and_so_are_the_oldest_of_t
         loop {
             // poll
             sql.batch_execute(again).await.expect("again");
-            sql.execute("select * from eventflow.evaluate_alerts_v1(10, 5000, 20)", &[]).await.expect("evaluated");
+            sql.execute("select * from eventflow.evaluate_alerts_v1(10, 1000, 5000, 20)", &[])
+                .await
+                .expect("evaluated");
             let (count, oldest) = waiting().await;
             assert!(count <= 20, "{count}");
             if oldest > 10 {
