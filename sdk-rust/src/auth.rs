@@ -105,6 +105,7 @@ impl Auth {
             email: email.to_owned(),
             password: password.to_owned(),
             client: application.to_owned(),
+            session_cookie: false,
         };
         let answer = self.client.once(|broker: Transport| async move { broker.auth().login(request).await }).await?;
         let tokens = required(answer.tokens, "tokens")?.try_into()?;
@@ -123,6 +124,7 @@ impl Auth {
             name: new.name,
             password: new.password,
             client: new.application,
+            session_cookie: false,
         };
         let answer = self.client.once(|broker: Transport| async move { broker.auth().register(request).await }).await?;
         let tokens = required(answer.tokens, "tokens")?.try_into()?;

@@ -64,6 +64,7 @@ reasons! {
     InvalidPageToken = "INVALID_PAGE_TOKEN", InvalidArgument, "A page token was changed, or belongs to another call.";
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated, "No credential, or a bad, expired or revoked one.";
     PermissionDenied = "PERMISSION_DENIED", PermissionDenied, "The credential's role or scope does not allow this.";
+    OriginNotAdmitted = "ORIGIN_NOT_ADMITTED", PermissionDenied, "Pages of this origin may not call.";
     ApiKeyNotFound = "API_KEY_NOT_FOUND", NotFound, "No such API key in this organization.";
     ApiKeyEnded = "API_KEY_ENDED", FailedPrecondition, "The API key was revoked or has expired.";
     TooManyApiKeys = "TOO_MANY_API_KEYS", ResourceExhausted, "The organization has as many API keys as allowed.";

@@ -1,7 +1,8 @@
 //! `AuthService`.
 
-use crate::grpc::convert::user::{caller_response, tokens};
+use crate::grpc::convert::user::caller_response;
 use crate::grpc::layers::{caller, origin};
+use crate::grpc::refresh_cookie::{self as cookie, Keeping};
 use crate::identity::{NewOrganization, OwnAccount, Registration, Sessions, SignIn, authorize};
 use eventflow_proto::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, ChangePasswordRequest, ChangePasswordResponse, GetCallerRequest,
@@ -28,18 +29,20 @@ impl AuthCalls {
 impl AuthService for AuthCalls {
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         let origin = origin(&request)?;
-        let LoginRequest { organization, email, password, client } = request.into_inner();
+        let keeping = Keeping::asked(&request, request.get_ref().session_cookie)?;
+        let LoginRequest { organization, email, password, client, .. } = request.into_inner();
         let sign_in = SignIn { organization, email, password, client, origin };
         let (issued, user) = self.sessions.login(sign_in).await?;
-        Ok(Response::new(LoginResponse { tokens: Some(tokens(issued)), user: Some((&user).into()) }))
+        keeping.answer(issued, |tokens| LoginResponse { tokens: Some(tokens), user: Some((&user).into()) })
     }
 
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
         let origin = origin(&request)?;
-        let RegisterRequest { organization, display_name, email, name, password, client } = request.into_inner();
+        let keeping = Keeping::asked(&request, request.get_ref().session_cookie)?;
+        let RegisterRequest { organization, display_name, email, name, password, client, .. } = request.into_inner();
         let new = NewOrganization { organization, display_name, email, name, password, client, origin };
         let (issued, user) = self.sessions.register(self.registration, new).await?;
-        Ok(Response::new(RegisterResponse { tokens: Some(tokens(issued)), user: Some((&user).into()) }))
+        keeping.answer(issued, |tokens| RegisterResponse { tokens: Some(tokens), user: Some((&user).into()) })
     }
 
     async fn refresh_session(
@@ -47,14 +50,16 @@ impl AuthService for AuthCalls {
         request: Request<RefreshSessionRequest>,
     ) -> Result<Response<RefreshSessionResponse>, Status> {
         let origin = origin(&request)?;
-        let issued = self.sessions.refresh(&request.into_inner().refresh_token, &origin).await?;
-        Ok(Response::new(RefreshSessionResponse { tokens: Some(tokens(issued)) }))
+        let (token, keeping) = cookie::presented(&request, &request.get_ref().refresh_token);
+        let issued = self.sessions.refresh(&token, &origin).await?;
+        keeping.answer(issued, |tokens| RefreshSessionResponse { tokens: Some(tokens) })
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         let origin = origin(&request)?;
-        self.sessions.logout(&request.into_inner().refresh_token, &origin).await?;
-        Ok(Response::new(LogoutResponse {}))
+        let (token, keeping) = cookie::presented(&request, &request.get_ref().refresh_token);
+        self.sessions.logout(&token, &origin).await?;
+        keeping.forget(LogoutResponse {})
     }
 
     async fn logout_everywhere(

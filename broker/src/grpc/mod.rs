@@ -20,6 +20,7 @@ pub mod organizations;
 mod preface;
 pub mod publish;
 pub mod reflection;
+pub mod refresh_cookie;
 pub mod rules;
 pub mod schemas;
 pub mod servers;

@@ -43,6 +43,7 @@ pub struct SignIn {
 /// What a session's client holds from now on. Times are microseconds since 1970, by the database.
 #[derive(Clone)]
 pub struct Issued {
+    pub issued_at: i64,
     pub access_token: String,
     pub access_expires_at: i64,
     pub refresh_token: String,
@@ -232,6 +233,7 @@ impl Sessions {
         let access_token = self.authenticator.tokens()?.sign(&claims).await?;
         let lifetime_us = i64::try_from(LIFETIME.as_micros()).map_err(Error::internal)?;
         let issued = Issued {
+            issued_at: found.now_us,
             access_token,
             access_expires_at: found.now_us + lifetime_us,
             refresh_token,

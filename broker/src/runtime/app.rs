@@ -71,6 +71,8 @@ pub struct App {
 /// What the parts share before there are services.
 struct Ground {
     config: Config,
+    /// `host:port` at which others reach the broker.
+    address: String,
     tasks: Tasks,
     readiness: Readiness,
     farewell: Farewell,
@@ -202,7 +204,8 @@ impl Ground {
             advertised => advertised.to_owned(),
         };
         let name = config.broker.name.clone();
-        let identity = BrokerIdentity { name, address, version: VERSION, ttl: config.groups.lease_ttl };
+        let identity =
+            BrokerIdentity { name, address: address.clone(), version: VERSION, ttl: config.groups.lease_ttl };
         let (lease, trust) = Lease::start(store.clone(), identity).await?;
         tasks.spawn(Kind::Lease, lease.run(tasks.stopping()));
         let groups = Groups::new(store.clone());
@@ -219,6 +222,7 @@ impl Ground {
         });
         Ok(Self {
             tail: Tail::new(config.delivery.tail_cache_bytes),
+            address,
             tasks,
             readiness: Readiness::starting(),
             farewell: Farewell::default(),
@@ -433,7 +437,7 @@ impl Ground {
         let refusing = self.farewell.refusing.clone();
         let limits = (CallLimits::default(), self.limits.clone());
         let secure = if tls.is_some() { Secure::Tls } else { Secure::Plaintext };
-        let browsers = Browsers::new(&self.config.server.browser_origins, secure);
+        let browsers = Browsers::new(&self.config.server.browser_origins, &self.address, secure);
         let door = Door::new(routes, authenticator, self.config.server.reflection, limits, refusing)?;
         let door = door.for_browsers(browsers);
         let options = accept::Options::new(&self.config.server, tls);

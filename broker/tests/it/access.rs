@@ -2,7 +2,7 @@
 
 mod audit;
 mod database;
-mod dynamic;
+pub mod dynamic;
 mod keys;
 mod matrix;
 mod patterns;

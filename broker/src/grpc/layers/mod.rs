@@ -3,7 +3,8 @@
 //! The layers are functions called in order by [`Door::answer`], not boxed middleware: the order can be read, and a call costs
 //! no allocation a layer. Outermost first, each with the reason for its height:
 //!
-//! 0. `web`: a browser's questions are answered here, and a gRPC-Web call becomes a gRPC call.
+//! 0. `web`: a browser's questions are answered here, and a gRPC-Web call becomes a gRPC call. What a page of an origin that is
+//!    not admitted calls is refused below, where it gets a reason, before anything else.
 //! 1. `shape`: what is no gRPC call gets an HTTP answer that says so; nothing below must handle it.
 //! 2. `request_id`: before everything that can fail, so that every failure has an id.
 //! 3. `observe`: the span and the metrics of the call; above panics and refusals, so that these are counted too.
@@ -35,7 +36,7 @@ pub use self::{
     authentication::{caller, origin},
     body::AnswerBody,
     request_id::RequestId,
-    web::{Browsers, Secure},
+    web::{Browsers, Secure, came_from_page},
 };
 
 use crate::{
@@ -143,7 +144,7 @@ impl Door {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let early = self.browsers.answer(&request);
-        let web = if early.is_none() { Browsers::take(&mut request) } else { None };
+        let web = if early.is_none() { self.browsers.take(&mut request) } else { None };
         let shape = if web.is_some() { Web::Yes } else { Web::No };
         if let Some(mut answer) = early.or_else(|| shape::refusal(&request, shape)) {
             self.browsers.guard(&mut answer);
@@ -167,6 +168,7 @@ impl Door {
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.browsers.check(request.headers())?;
         let Some(method) = call.method() else {
             return Err(methods::unknown(request.uri().path()));
         };

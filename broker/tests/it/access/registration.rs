@@ -17,6 +17,7 @@ fn request(organization: &str) -> v1::RegisterRequest {
         name: "Ada".into(),
         password: PASSWORD.into(),
         client: "test".into(),
+        session_cookie: false,
     }
 }
 

@@ -106,6 +106,7 @@ pub fn login_request(organization: &str, email: &str, password: &str) -> v1::Log
         email: email.into(),
         password: password.into(),
         client: "test".into(),
+        session_cookie: false,
     }
 }
 
