@@ -3,6 +3,9 @@
 //! **Invariants:** the cookie is read for `RefreshSession` and `Logout` and for nothing else; it counts only in a gRPC-Web call,
 //! which no form can send, and the door lets none of a foreign page through; a token that came in a cookie is answered in a
 //! cookie only. `__Host-` makes browsers keep it for this host alone, whatever its subdomains and neighbours try to set.
+//!
+//! Pages without TLS have a cookie of another name, because not all browsers keep `__Host-` for `http://localhost`. It is as
+//! `Secure`, so browsers keep it for this machine at most, and no page under TLS ever uses it.
 
 use super::convert::user::tokens;
 use super::layers::came_from_page;
@@ -12,13 +15,15 @@ use eventflow_proto::v1::SessionTokens;
 use tonic::{Request, Response, Status, metadata::AsciiMetadataValue};
 
 const NAME: &str = "__Host-eventflow_refresh";
+const NAME_WITHOUT_TLS: &str = "eventflow_refresh";
 const MICROSECONDS: i64 = 1_000_000;
 
 /// Where the client of a session keeps its refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
     Client,
-    Cookie,
+    /// In the cookie of that name.
+    Cookie(&'static str),
 }
 
 impl Keeping {
@@ -26,27 +31,27 @@ impl Keeping {
     pub fn asked<T>(request: &Request<T>, session_cookie: bool) -> Result<Self> {
         match (session_cookie, came_from_page(request)) {
             (false, _) => Ok(Self::Client),
-            (true, true) => Ok(Self::Cookie),
+            (true, true) => Ok(Self::Cookie(name(request))),
             (true, false) => Err(Error::invalid("session_cookie", "is for pages in a browser, which call by gRPC-Web")),
         }
     }
 
     /// The answer, with the refresh token where it belongs.
     pub fn answer<R>(self, mut issued: Issued, answer: impl FnOnce(SessionTokens) -> R) -> Result<Response<R>, Status> {
-        if self == Self::Client {
+        let Self::Cookie(name) = self else {
             return Ok(Response::new(answer(tokens(issued))));
-        }
+        };
         let token = std::mem::take(&mut issued.refresh_token);
         // A part of a second counts as a whole one: the database decides when the token ends.
         let seconds = (issued.refresh_expires_at - issued.issued_at + MICROSECONDS - 1) / MICROSECONDS;
-        with_cookie(answer(tokens(issued)), &token, seconds)
+        with_cookie(answer(tokens(issued)), name, (&token, seconds))
     }
 
     /// The answer to a logout: the browser forgets what it kept.
     pub fn forget<R>(self, answer: R) -> Result<Response<R>, Status> {
         match self {
             Self::Client => Ok(Response::new(answer)),
-            Self::Cookie => with_cookie(answer, "", 0),
+            Self::Cookie(name) => with_cookie(answer, name, ("", 0)),
         }
     }
 }
@@ -57,19 +62,27 @@ pub fn presented<T>(request: &Request<T>, field: &str) -> (String, Keeping) {
     if !field.is_empty() || !came_from_page(request) {
         return (field.to_owned(), Keeping::Client);
     }
+    let cookie = name(request);
     let headers = request.metadata().get_all("cookie").iter();
     let mut found = headers
         .filter_map(|header| header.to_str().ok())
         .flat_map(|header| header.split(';'))
-        .filter_map(|pair| pair.trim().split_once('=').filter(|(name, _)| *name == NAME));
-    match (found.next(), found.next()) {
-        (Some((_, token)), None) => (token.to_owned(), Keeping::Cookie),
-        _ => (String::new(), Keeping::Cookie),
-    }
+        .filter_map(|pair| pair.trim().split_once('=').filter(|(name, _)| *name == cookie));
+    let token = match (found.next(), found.next()) {
+        (Some((_, token)), None) => token.to_owned(),
+        _ => String::new(),
+    };
+    (token, Keeping::Cookie(cookie))
 }
 
-fn with_cookie<R>(answer: R, token: &str, seconds: i64) -> Result<Response<R>, Status> {
-    let cookie = format!("{NAME}={token}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}");
+/// What the cookie of the page that calls is called.
+fn name<T>(request: &Request<T>) -> &'static str {
+    let origin = request.metadata().get("origin").map_or(&b""[..], |origin| origin.as_bytes());
+    if origin.starts_with(b"http://") { NAME_WITHOUT_TLS } else { NAME }
+}
+
+fn with_cookie<R>(answer: R, name: &str, (token, seconds): (&str, i64)) -> Result<Response<R>, Status> {
+    let cookie = format!("{name}={token}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}");
     let mut cookie: AsciiMetadataValue = cookie.parse().map_err(Error::internal)?;
     cookie.set_sensitive(true);
     let mut response = Response::new(answer);

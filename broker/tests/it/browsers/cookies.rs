@@ -256,7 +256,7 @@ async fn a_foreign_page_cannot_ride_on_the_cookie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_without_an_origin_and_the_brokers_own_pages_may_use_the_cookie() {
+async fn programs_without_an_origin_and_the_brokers_own_pages_may_use_a_cookie() {
     let ground = Ground::new().await;
     let (app, _, cookie) = signed_in(&ground).await;
     let (to, own) = (app.grpc_address(), format!("http://{}", app.grpc_address()));
@@ -264,12 +264,29 @@ async fn programs_without_an_origin_and_the_brokers_own_pages_may_use_the_cookie
     let without = said(to, REFRESH, &[kind, ("cookie", &jar(&cookie))], &ASK).await;
     assert_kept(&without);
     assert_eq!(without.header("access-control-allow-credentials"), "");
-    let next = said(to, REFRESH, &[kind, ("origin", &own), ("cookie", &jar(&without.token()))], &ASK).await;
-    assert_kept(&next);
-    assert_eq!(next.header("access-control-allow-origin"), own);
+    // A page without TLS has a cookie of another name, and the one of pages under TLS is nothing to it.
+    let page = [kind, ("origin", own.as_str())];
+    let refused = said(to, REFRESH, &[page[0], page[1], ("cookie", &jar(&without.token()))], &ASK).await;
+    assert_eq!(refused.refused(), (Code::Unauthenticated, "SESSION_ENDED".to_owned()));
+    let login = said(to, LOGIN, &page, &ada(true)).await;
+    let pair = |said: &Said| said.set_cookie().split(';').next().expect("a cookie").to_owned();
+    let next = said(to, REFRESH, &[page[0], page[1], ("cookie", &pair(&login))], &ASK).await;
+    for said in [&login, &next] {
+        let (pair, rest) = said.set_cookie().split_once("; ").expect("attributes");
+        assert!(pair.starts_with("eventflow_refresh=ef_refresh_"), "{pair}");
+        assert!(rest.starts_with("Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=604"), "{rest}");
+        assert_eq!(said.header("access-control-allow-origin"), own);
+    }
+    let out = said(to, LOGOUT, &[page[0], page[1], ("cookie", &pair(&next))], &LEAVE).await;
+    assert_eq!(out.set_cookie(), CLEARED.trim_start_matches("__Host-"));
+    assert_eq!(
+        said(to, REFRESH, &[page[0], page[1], ("cookie", &pair(&next))], &ASK).await.refused().1,
+        "SESSION_ENDED"
+    );
     // The name by which the caller reaches the broker does not make a page its own.
-    let headers = [kind, ("origin", "http://x"), ("cookie", &jar(&next.token()))];
+    let headers = [kind, ("origin", "http://x"), ("cookie", &jar(&without.token()))];
     assert_eq!(said(to, REFRESH, &headers, &ASK).await.refused().1, "ORIGIN_NOT_ADMITTED");
+    assert_kept(&said(to, REFRESH, &[kind, ("cookie", &jar(&without.token()))], &ASK).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
