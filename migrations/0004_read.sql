@@ -18,25 +18,30 @@ as $$
 $$;
 
 -- Events and bytes of a partition before an offset, ever. Offsets in a jump between log epochs count as its end.
+-- In plpgsql because that keeps its plans: a function in SQL plans each call anew, for every segment of the log.
 create function partition_before(p_partition bigint, p_offset bigint)
 returns table (events bigint, bytes bigint)
-language sql stable security definer set search_path = eventflow, pg_temp
+language plpgsql stable security definer set search_path = eventflow, pg_temp
 as $$
-    select coalesce(b.events, n.events, h.end_events), coalesce(b.bytes, n.bytes, h.end_bytes)
-    from partition_head h
-    left join lateral (
-        select x.events_before + least(p_offset - x.base_offset, x.event_count) as events,
+begin
+    return query
+        select x.events_before + least(p_offset - x.base_offset, x.event_count),
                x.bytes_before
-                   + x.size_bytes::bigint * least(p_offset - x.base_offset, x.event_count) / x.event_count as bytes
-        from event_batch x where x.partition_id = h.partition_id and x.base_offset <= p_offset
-        order by x.base_offset desc limit 1
-    ) b on true
-    left join lateral (
-        select x.events_before as events, x.bytes_before as bytes
-        from event_batch x where x.partition_id = h.partition_id and x.base_offset > p_offset
-        order by x.base_offset limit 1
-    ) n on true
-    where h.partition_id = p_partition
+                   + x.size_bytes::bigint * least(p_offset - x.base_offset, x.event_count) / x.event_count
+        from event_batch x where x.partition_id = p_partition and x.base_offset <= p_offset
+        order by x.base_offset desc limit 1;
+    if found then
+        return;
+    end if;
+    return query
+        select coalesce(n.events_before, h.end_events), coalesce(n.bytes_before, h.end_bytes)
+        from partition_head h
+        left join lateral (
+            select x.events_before, x.bytes_before from event_batch x where x.partition_id = h.partition_id
+            order by x.base_offset limit 1
+        ) n on true
+        where h.partition_id = p_partition;
+end
 $$;
 
 -- A page of the log: the rows that hold `p_from` and what follows, about `p_max_bytes` of them, at least one. The first row
@@ -57,9 +62,13 @@ declare
     v_cut bigint;
 begin
     -- The row that holds p_from, or else the next one.
-    select b.base_offset, b.bytes_before into v_start from event_batch b
-    where b.partition_id = p_partition and b.base_offset <= p_from and b.base_offset + b.event_count > p_from
-    order by b.base_offset desc limit 1;
+    -- The last row that begins there or before: asked for a row that ends behind it, the index would be read to the first one.
+    select b.base_offset, b.bytes_before into v_start
+    from (
+        select x.base_offset, x.bytes_before, x.event_count from event_batch x
+        where x.partition_id = p_partition and x.base_offset <= p_from order by x.base_offset desc limit 1
+    ) b
+    where b.base_offset + b.event_count > p_from;
     if not found then
         -- An end of the log, or of one of its epochs, unless that was cut.
         select greatest(h.end_offset, b.base_offset + b.event_count) into v_cut

@@ -205,23 +205,28 @@ $$;
 
 -- The next events at or behind an offset that exist without a hole between them: their bounds, at most `p_events`. None: no row.
 create function next_events(p_partition bigint, p_from bigint, p_events bigint) returns table (from_offset bigint, to_offset bigint)
-language sql stable security definer set search_path = eventflow, pg_temp
+language plpgsql stable security definer set search_path = eventflow, pg_temp
 as $$
-    select f.from_offset, least(f.from_offset + p_events, l.end_offset)
-    from (
-        select greatest(p_from, coalesce(
-            (select b.base_offset from event_batch b where b.partition_id = p_partition and b.base_offset <= p_from
-               and b.base_offset + b.event_count > p_from order by b.base_offset desc limit 1),
-            (select b.base_offset from event_batch b where b.partition_id = p_partition and b.base_offset > p_from
-             order by b.base_offset limit 1))) as from_offset
-    ) f
-    cross join lateral (
-        -- Where its log epoch ends.
-        select b.base_offset + b.event_count as end_offset from event_batch b
-        where b.partition_id = p_partition and b.base_offset < ((f.from_offset >> 40) + 1) << 40
-        order by b.base_offset desc limit 1
-    ) l
-    where l.end_offset > f.from_offset
+declare
+    v_from bigint;
+    v_end bigint;
+begin
+    -- In the last row that begins there or before; else at the first one behind it.
+    select b.base_offset + b.event_count into v_end from event_batch b
+    where b.partition_id = p_partition and b.base_offset <= p_from order by b.base_offset desc limit 1;
+    v_from := p_from;
+    if not found or v_end <= p_from then
+        select b.base_offset into v_from from event_batch b
+        where b.partition_id = p_partition and b.base_offset > p_from order by b.base_offset limit 1;
+        if not found then
+            return;
+        end if;
+    end if;
+    -- Where its log epoch ends.
+    select b.base_offset + b.event_count into v_end from event_batch b
+    where b.partition_id = p_partition and b.base_offset < ((v_from >> 40) + 1) << 40 order by b.base_offset desc limit 1;
+    return query select v_from, least(v_from + p_events, v_end);
+end
 $$;
 
 -- Claims what is free or new in some partitions, a claim of each at most. No row: nothing there, or the broker's lease ran out.

@@ -43,7 +43,7 @@ async fn take(step: &Step<'_>, name: &'static str, spec: GroupSpec, backlog: u64
         let worker = step.ground.client()?.worker(name).build().await?;
         workers.spawn(work(worker, handled.clone()));
     }
-    until_done(&operator, name, &mut workers).await?;
+    until_done(&operator, name, backlog, &handled, &mut workers).await?;
     let seconds = start.elapsed().as_secs_f64();
     let spent = step.ground.usage().await?.since(&before);
     let seen = handled.load(Ordering::Relaxed);
@@ -67,9 +67,19 @@ async fn work(worker: Worker, handled: Arc<AtomicU64>) -> Result<()> {
     Ok(())
 }
 
-/// Returns when the group's progress says that every event is done: acknowledged, and durably so.
-async fn until_done(operator: &Client, group: &str, workers: &mut JoinSet<Result<()>>) -> Result<()> {
+/// Returns when the group's progress says that every event is done: acknowledged, and durably so. It is asked only when the last
+/// one was handled: the question costs the database something, too.
+async fn until_done(
+    operator: &Client,
+    group: &str,
+    backlog: u64,
+    handled: &AtomicU64,
+    workers: &mut JoinSet<Result<()>>,
+) -> Result<()> {
     let done = async {
+        while handled.load(Ordering::Relaxed) < backlog {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         while operator.groups().lag(group).await?.events > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -303,7 +303,9 @@ impl PoolTask {
             }
         }
         let each = (wanted - waiting).div_ceil(lanes.len() as u64);
-        let events = each.clamp(CLAIM_EVENTS_MIN, CLAIM_EVENTS_MAX);
+        // Where keys are in order the partition is in one hand, and nobody else waits for what is claimed ahead.
+        let least = if keyed { CLAIM_EVENTS_MAX } else { CLAIM_EVENTS_MIN };
+        let events = each.clamp(least, CLAIM_EVENTS_MAX);
         let partitions: Vec<PartitionId> = lanes.iter().map(|(_, id, ..)| *id).collect();
         let asked = lanes.iter().map(|(index, _, head, _)| (*index, *head)).collect();
         self.claiming = true;
