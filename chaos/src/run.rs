@@ -93,12 +93,13 @@ pub async fn run(order: &Order) -> Result<Report> {
     let played = play(order, &plan, gone, &world, clients).await;
     watch.abort();
     played?;
+    // Before a row is damaged and mended, which makes it another transaction's.
+    dump::flushes(&world, started).await;
     dump::last_reads(&world, gone, &mut rng).await;
     for place in &ground.places {
         place.broker.lock().await.kill().await?;
     }
     dump::log(&world).await?;
-    dump::flushes(&world, started).await;
     recorder.flush()?;
     drop(world);
     let records = history::read(&order.history())?;
