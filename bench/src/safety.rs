@@ -14,7 +14,6 @@ use eventflow_broker::domain::ids::StreamName;
 use eventflow_broker::domain::quota::{Quota, Quotas};
 use eventflow_broker::identity::{Authenticator, KeySource, Publish, authorize};
 use eventflow_broker::limits::{Limits, Rules, Who};
-use eventflow_broker::store::append::prepare;
 use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
 use eventflow_proto::v1::{self, event::Payload};
 use tokio::task::JoinSet;
@@ -181,64 +180,96 @@ impl Calls {
 /// How the broker calls it.
 const APPEND: &str = include_str!("../../broker/src/store/sql/log/append.sql");
 
-/// What `append_v1` has for its callers' sake, and what the copy has instead.
-const CHECKS: [(&str, &str); 4] = [
-    (" SECURITY DEFINER", ""),
-    (" SET search_path TO 'eventflow', 'pg_temp'", ""),
+/// The comparisons of organizations in `append_v1`, and what stands in their place without them.
+const COMPARISONS: [(&str, &str); 2] = [
     (" or v_head.organization_id <> v_run.organization_id", ""),
     ("p_runs[v_last].organization_id <> v_run.organization_id", "false"),
+];
+/// How it changes from the broker's rights to the owner's.
+const DEFINER: [(&str, &str); 2] = [(" SECURITY DEFINER", ""), (" SET search_path TO 'eventflow', 'pg_temp'", "")];
+
+/// `append_v1`, or a copy of it.
+struct Variant {
+    what: &'static str,
+    function: &'static str,
+    without: &'static [&'static [(&'static str, &'static str)]],
+}
+
+/// The second says what is only noise: it differs from the first by its name. The last is what the others are held against.
+const VARIANTS: [Variant; 4] = [
+    Variant { what: "`append_v1`", function: "append_v1", without: &[] },
+    Variant { what: "a copy of it", function: "append_copy", without: &[] },
+    Variant { what: "a copy without comparisons", function: "append_uncompared", without: &[&COMPARISONS] },
+    Variant { what: "a copy without any of it", function: "append_bare", without: &[&COMPARISONS, &DEFINER] },
 ];
 
 async fn database(ground: &Ground, span: Duration) -> Result<()> {
     const STREAM: &str = "safety-append";
-    ground.stream(STREAM, StreamSpec::default().partitions(2)).await?;
-    let sql = "select pg_get_functiondef('eventflow.append_v1'::regproc)";
-    let mut copy: String = ground.sql().query_one(sql, &[]).await?.get(0);
-    for (check, without) in CHECKS {
-        if !copy.contains(check) {
-            return Err(format!("`append_v1` no longer has `{check}`: this measurement compares nothing").into());
-        }
-        copy = copy.replace(check, without);
-    }
-    // The body names its types without their schema.
-    let copy = copy.replacen("append_v1(", "append_bare(", 1);
-    ground.sql().batch_execute(&format!("set search_path = eventflow, pg_temp; {copy}; reset search_path")).await?;
+    ground.stream(STREAM, StreamSpec::default().partitions(VARIANTS.len() as u32)).await?;
     let targets = targets(ground, STREAM).await?;
-    let broker = ground.connect_as_broker().await?;
-    let statement = prepare(&broker).await?;
-    let mut checked = Appender::new(broker, statement, targets[0], 1, 200);
-    let owner = ground.connect_as_broker().await?;
-    // Nobody's rows are hidden from the superuser, and nothing is checked for it.
-    owner.client().batch_execute("reset role; set search_path = eventflow, pg_temp").await?;
-    let statement = owner.client().prepare(&APPEND.replacen("append_v1", "append_bare", 1)).await?;
-    let mut bare = Appender::new(owner, statement, targets[1], 1, 200);
-    let (start, mut ratios, mut times) = (Instant::now(), Vec::new(), [Vec::new(), Vec::new()]);
+    let mut appenders = Vec::new();
+    for (variant, target) in VARIANTS.iter().zip(targets) {
+        make(ground, variant).await?;
+        let connection = ground.connect_as_broker().await?;
+        if variant.without.len() > 1 {
+            // Nobody's rows are hidden from the superuser, and nothing is checked for it.
+            connection.client().batch_execute("reset role; set search_path = eventflow, pg_temp").await?;
+        }
+        let statement = connection.client().prepare(&APPEND.replacen("append_v1", variant.function, 1)).await?;
+        appenders.push(Appender::new(connection, statement, target, 1, 200));
+    }
+    let (start, mut times) = (Instant::now(), vec![Vec::new(); VARIANTS.len()]);
     // The first turn warms up.
     for turn in 0.. {
-        if start.elapsed() > span * 3 {
+        if start.elapsed() > span * 6 {
             break;
         }
-        // Who goes first changes, so that what the first leaves behind touches both.
-        let (a, b) = if turn % 2 == 0 {
-            let a = turn_of(&mut checked).await?;
-            (a, turn_of(&mut bare).await?)
-        } else {
-            let b = turn_of(&mut bare).await?;
-            (turn_of(&mut checked).await?, b)
-        };
-        if turn > 1 {
-            ratios.push(a / b);
-            times[0].push(a);
-            times[1].push(b);
+        // Who goes first changes, so that what one leaves behind touches all.
+        for place in 0..VARIANTS.len() {
+            let which = (place + turn) % VARIANTS.len();
+            let time = turn_of(&mut appenders[which]).await?;
+            if turn > 0 {
+                times[which].push(time);
+            }
         }
     }
-    output::show(&format!(
-        "one event through `append_v1`: {:.1} µs, without checks of organizations {:.1} µs: {:+.2} % (medians of {} turns of {TURN})",
-        median(&times[0]),
-        median(&times[1]),
-        (median(&ratios) - 1.0) * 100.0,
-        ratios.len()
-    ));
+    let bare = &times[VARIANTS.len() - 1];
+    for (variant, times) in VARIANTS.iter().zip(&times) {
+        let ratios: Vec<f64> = times.iter().zip(bare).map(|(time, bare)| time / bare).collect();
+        output::show(&format!(
+            "one event through {}: {:.1} µs, {:+.2} % (medians of {} turns of {TURN})",
+            variant.what,
+            median(times),
+            (median(&ratios) - 1.0) * 100.0,
+            ratios.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the copy, with the owner and the rights of what it is a copy of.
+async fn make(ground: &Ground, variant: &Variant) -> Result<()> {
+    let Variant { function, without, .. } = variant;
+    if *function == "append_v1" {
+        return Ok(());
+    }
+    let sql = "select pg_get_functiondef('eventflow.append_v1'::regproc)";
+    let mut copy: String = ground.sql().query_one(sql, &[]).await?.get(0);
+    for (piece, instead) in without.iter().copied().flatten() {
+        if !copy.contains(piece) {
+            return Err(format!("`append_v1` no longer has `{piece}`: this measurement compares nothing").into());
+        }
+        copy = copy.replace(piece, instead);
+    }
+    // The body names its types without their schema.
+    let copy = copy.replacen("append_v1(", &format!("{function}("), 1);
+    ground.sql().batch_execute(&format!("set search_path = eventflow, pg_temp; {copy}; reset search_path")).await?;
+    let sql = "select $1::text::regproc::regprocedure::text";
+    let signature: String = ground.sql().query_one(sql, &[&format!("eventflow.{function}")]).await?.get(0);
+    let rights = format!(
+        "alter function {signature} owner to eventflow_owner; grant execute on function {signature} to eventflow_broker"
+    );
+    ground.sql().batch_execute(&rights).await?;
     Ok(())
 }
 
