@@ -1,8 +1,9 @@
 //! The order of keys in shared groups that keep it: S23.
 //!
 //! Of a key, an event comes when all before it are settled: acknowledged, or failed for the last time. An acknowledgement frees its
-//! key when it is said, so what a member sent may count, whether it was confirmed or not, and what was refused may not. One that
-//! was lost with a broker brings the key back from there on; then the event must be settled again, before what stands behind it
+//! key when it is said, so what a member sent may count, whether it was confirmed or not. So may one that the database refused because
+//! the broker had lost the claim by then: what stands behind it was on its way already. What the broker itself refused may not. One
+//! that was lost, or fenced, brings the key back from there on; then the event must be settled again, before what stands behind it
 //! comes again.
 //!
 //! All clients have one clock, so whoever got an event got it after the word that let it go was sent. The other way round proves
@@ -128,7 +129,8 @@ fn lets_go(settle: &Settle, max: u32) -> bool {
         Said::Nack => settle.attempt >= max,
         Said::Extend => false,
     };
-    is_last && settle.outcome != Outcome::Fail
+    // Fenced by the database: its broker had let the key go, and did not know yet that the claim was another's.
+    is_last && (settle.outcome != Outcome::Fail || settle.reason == "MEMBER_FENCED")
 }
 
 fn is_silent(left: &Left) -> bool {
