@@ -402,7 +402,7 @@ begin
     delete from group_dispatcher where broker_id = any (v_dead);
     -- What they handed out comes to others under higher epochs; nothing of it counts as an attempt.
     update group_claim set holder = null, broker_id = null where broker_id = any (v_dead);
-    update retry set holder = null, broker_id = null where broker_id = any (v_dead);
+    update retry set holder = null, broker_id = null, due_at = clock_timestamp() where broker_id = any (v_dead);
     delete from broker where broker_id = any (v_dead);
     for v_drained in
         select group_id, array_agg(partition_id) as partitions from consumer_offset

@@ -40,7 +40,7 @@ begin
     delete from group_claim;
     update consumer_offset set claim_offset = null, dispatcher = null, dispatcher_broker = null
     where claim_offset is not null or dispatcher is not null;
-    update retry set holder = null, broker_id = null where holder is not null;
+    update retry set holder = null, broker_id = null, due_at = clock_timestamp() where holder is not null;
     -- Every lease is fenced by the new epoch; members attach again.
     update group_state set version = version + 1;
     return query select v_state.log_epoch, true;

@@ -59,6 +59,7 @@ create table retry (
     organization_id bigint not null,
     -- Failed attempts so far.
     attempts integer not null,
+    -- Whatever makes it free to be taken sets this to that time: pools look only at what fell due since they looked last.
     due_at timestamptz not null,
     -- Delivered by the partition's holder before everything that stands behind it.
     in_place boolean not null default false,
@@ -261,6 +262,9 @@ begin
         where c.group_id = p_group and c.partition_id = v_offset.partition_id and c.from_offset = (
             select x.from_offset from group_claim x
             where x.group_id = p_group and x.partition_id = v_offset.partition_id and x.holder is null
+              -- No claim is longer, and what lies below is done: those that are gone are not stepped over again and again, which
+              -- matters while an old transaction keeps them from being pruned.
+              and x.from_offset >= v_offset.next_offset - 100000
             order by x.from_offset limit 1 for update skip locked)
         returning * into v_claim;
         if not found then
@@ -268,7 +272,7 @@ begin
             where h.partition_id = v_offset.partition_id and h.organization_id = p_organization and not h.deleted;
             continue when not found;
             v_floor := greatest(coalesce(v_offset.claim_offset, v_offset.next_offset), v_floor);
-            select * into v_new from next_events(v_offset.partition_id, v_floor, p_events);
+            select * into v_new from next_events(v_offset.partition_id, v_floor, least(p_events, 100000));
             continue when not found;
             insert into group_claim (
                 group_id, partition_id, from_offset, to_offset, organization_id, lease_epoch, holder, broker_id)
@@ -294,16 +298,20 @@ $$;
 
 -- Moves the floor of a partition to its lowest unfinished claim. The caller has locked the partition.
 create function raise_progress(p_group bigint, p_partition bigint) returns void
-language sql volatile security definer set search_path = eventflow, pg_temp
+language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
-    update consumer_offset o set next_offset = n.floor
-    from (
-        select coalesce(
-            (select lower(int8multirange(int8range(c.from_offset, c.to_offset)) - c.done) from group_claim c
-             where c.group_id = p_group and c.partition_id = p_partition order by c.from_offset limit 1),
-            (select x.claim_offset from consumer_offset x where x.group_id = p_group and x.partition_id = p_partition)) as floor
-    ) n
-    where o.group_id = p_group and o.partition_id = p_partition and o.next_offset < n.floor
+declare
+    v_offset consumer_offset;
+    v_floor bigint;
+begin
+    select * into v_offset from consumer_offset o where o.group_id = p_group and o.partition_id = p_partition;
+    -- As in claim_v1.
+    select lower(int8multirange(int8range(c.from_offset, c.to_offset)) - c.done) into v_floor from group_claim c
+    where c.group_id = p_group and c.partition_id = p_partition and c.from_offset >= v_offset.next_offset - 100000
+    order by c.from_offset limit 1;
+    update consumer_offset o set next_offset = coalesce(v_floor, v_offset.claim_offset)
+    where o.group_id = p_group and o.partition_id = p_partition and o.next_offset < coalesce(v_floor, v_offset.claim_offset);
+end
 $$;
 
 -- Writes what became of events: what is done of claims, failed attempts, retries that were acknowledged. What is not held any
@@ -433,7 +441,7 @@ as $$
     from unnest(p_claims) k
     where c.group_id = p_group and c.organization_id = p_organization and c.partition_id = k.partition_id
       and c.from_offset = k.event_offset and c.lease_epoch = k.lease_epoch and c.holder = p_holder;
-    update retry r set holder = null, broker_id = null
+    update retry r set holder = null, broker_id = null, due_at = clock_timestamp()
     from unnest(p_retries) k
     where r.group_id = p_group and r.organization_id = p_organization and r.partition_id = k.partition_id
       and r.event_offset = k.event_offset and r.lease_epoch = k.lease_epoch and r.holder = p_holder

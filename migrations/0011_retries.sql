@@ -12,10 +12,12 @@ as $$
     where r.group_id = p_group and r.organization_id = p_organization and r.holder = p_holder
 $$;
 
--- Takes retries that are due, the oldest first, about `p_bytes` of payload and at least one. Null partitions: all. Not a hot path:
--- what fails is what pays for this.
+-- Takes retries that are due, the oldest first, about `p_bytes` of payload and at least one. Null partitions: all. Only what fell due
+-- within so many milliseconds; null: everything. Who has found nothing more asks for what came since, and now and then for everything:
+-- what was taken before is in the index for as long as some old transaction is open, and would be stepped over each time.
 create function take_retries_v1(
-    p_organization bigint, p_group bigint, p_holder uuid, p_broker uuid, p_partitions bigint[], p_limit integer, p_bytes bigint
+    p_organization bigint, p_group bigint, p_holder uuid, p_broker uuid, p_partitions bigint[], p_limit integer, p_bytes bigint,
+    p_within_ms bigint default null
 ) returns table (
     partition_id bigint, event_offset bigint, lease_epoch bigint, log_epoch bigint, attempts integer, lost_only boolean,
     alone boolean, reason text, error_class text, appended_at timestamptz, publisher text, id text, type text, key text,
@@ -25,6 +27,9 @@ language plpgsql volatile security definer set search_path = eventflow, pg_temp
 as $$
 declare
     v_key_order boolean;
+    -- Times that an index can be asked for.
+    v_now timestamptz := clock_timestamp();
+    v_since timestamptz := coalesce(v_now - p_within_ms * interval '1 millisecond', '-infinity');
 begin
     perform 1 from broker b where b.broker_id = p_broker and b.expires_at > clock_timestamp() for key share;
     if not found then
@@ -35,7 +40,7 @@ begin
         with due as (
             select r.partition_id, r.event_offset, r.due_at, octet_length(r.payload) as size from retry r
             where r.group_id = p_group and r.organization_id = p_organization and r.holder is null and not r.in_place
-              and r.due_at <= clock_timestamp() and (p_partitions is null or r.partition_id = any (p_partitions))
+              and r.due_at > v_since and r.due_at <= v_now and (p_partitions is null or r.partition_id = any (p_partitions))
               and not r.parked
               -- Where keys are in order, a partition's retries are in the hand that has its claims.
               and (not v_key_order or exists (
@@ -172,7 +177,7 @@ grant execute on function claim_v1(bigint, bigint, uuid, uuid, bigint[], bigint)
     settle_v1(bigint, bigint, uuid, done_input_v1[], failure_input_v1[], retry_key_v1[]),
     give_back_v1(bigint, bigint, uuid, retry_key_v1[], retry_key_v1[]), held_v1(bigint, bigint, uuid),
     split_claim_v1(bigint, bigint, uuid, bigint, bigint, bigint, text),
-    take_retries_v1(bigint, bigint, uuid, uuid, bigint[], integer, bigint),
+    take_retries_v1(bigint, bigint, uuid, uuid, bigint[], integer, bigint, bigint),
     fail_v1(bigint, bigint, uuid, bigint, integer, boolean, failure_input_v1),
     pass_v1(bigint, bigint, bigint, uuid, bigint, bigint, bigint), in_place_v1(bigint, bigint, bigint, uuid),
     outcome_counts_v1(bigint, bigint) to eventflow_broker;

@@ -104,7 +104,7 @@ begin
     update group_claim c set holder = null, broker_id = null
     where c.group_id = p_group and c.organization_id = p_organization and c.holder = p_holder
       and (p_partitions is null or c.partition_id = any (p_partitions));
-    update retry r set holder = null, broker_id = null
+    update retry r set holder = null, broker_id = null, due_at = clock_timestamp()
     where r.group_id = p_group and r.organization_id = p_organization and r.holder = p_holder
       and (p_partitions is null or r.partition_id = any (p_partitions));
     update consumer_offset o set dispatcher = null, dispatcher_broker = null

@@ -95,7 +95,7 @@ pub struct HeldArguments {
     /// Events a second
     #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,
-    /// Meanwhile workers of a shared group fail so many events again and again, each about twice a second
+    /// Meanwhile so many events a second of a shared group fail at each of their five attempts, and are dead letters then
     #[arg(long, value_name = "EVENTS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub failing: u32,
     #[command(flatten)]

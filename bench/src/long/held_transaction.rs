@@ -20,8 +20,13 @@ use crate::{Result, output};
 
 const STREAM: &str = "held-transaction";
 const FAILING: &str = "failing";
-/// The longest wait of a failed event; it is a random one up to that.
-const BACKOFF: Duration = Duration::from_secs(1);
+/// How often an event is tried that always fails, and the longest waits between: random ones up to these.
+const ATTEMPTS: u32 = 5;
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// Between two handfuls of them.
+const HANDFUL: Duration = Duration::from_millis(100);
+/// Handlers at a time.
+const CONCURRENCY: usize = 1_000;
 /// Windows before the transaction begins, and after it has ended.
 const WINDOWS_AROUND: u32 = 3;
 
@@ -78,6 +83,7 @@ pub async fn run(arguments: &HeldArguments) -> Result<()> {
                 record.series("event_batch", record.mebibytes("event_batch_bytes")),
                 record.series("producer_run", record.mebibytes("producer_run_bytes")),
                 record.series("retry", record.mebibytes("retry_bytes")),
+                record.series("dead_letter_event", record.mebibytes("dead_letter_event_bytes")),
             ],
         },
     ];
@@ -143,28 +149,39 @@ async fn line(ground: &Ground, board: &Board, held: bool) -> Result<std::collect
     Ok(values)
 }
 
-/// Workers fail these events whenever they come. Ends only with an error.
-async fn fail(ground: &Ground, events: u32, failed: &Arc<AtomicU64>) -> Result<()> {
-    if events == 0 {
+/// So many events a second are published that fail at every attempt, until they are dead letters. Ends only with an error.
+async fn fail(ground: &Ground, rate: u32, failed: &Arc<AtomicU64>) -> Result<()> {
+    if rate == 0 {
         return std::future::pending().await;
     }
     ground.stream(FAILING, StreamSpec::default()).await?;
-    let retry = RetryPolicy { initial: BACKOFF, max: BACKOFF, max_attempts: 1_000_000, ..RetryPolicy::default() };
+    let (initial, max) = BACKOFF;
+    let retry = RetryPolicy { initial, max, max_attempts: ATTEMPTS, ..RetryPolicy::default() };
     let spec = GroupSpec::default().mode(DeliveryMode::Shared).retry(retry);
     ground.client()?.groups().create(FAILING, FAILING, Position::Earliest, spec).await?;
     let producer = ground.client()?.producer(FAILING).build().await?;
-    let mut pool = Pool::new(Kind::Json, 200);
-    for _ in 0..events {
-        drop(producer.send(Event::new(pool.next())).await?);
-    }
-    producer.close().await?;
+    let publishing = async {
+        let mut pool = Pool::new(Kind::Json, 200);
+        let mut ticks = tokio::time::interval(HANDFUL);
+        for sent in 1_u64.. {
+            ticks.tick().await;
+            let per_tick = f64::from(rate) * HANDFUL.as_secs_f64();
+            for _ in (per_tick * (sent - 1) as f64) as u64..(per_tick * sent as f64) as u64 {
+                drop(producer.send(Event::new(pool.next())).await?);
+            }
+        }
+        Ok(())
+    };
     let worker = ground.client()?.worker(FAILING).build().await?;
     let failed = failed.clone();
     let handler = move |_| {
         failed.fetch_add(1, Ordering::Relaxed);
         async { Err(Failure::retry("the database of the application is away")) }
     };
-    Ok(worker.run(events as usize, std::future::pending(), handler).await?)
+    tokio::select! {
+        ended = worker.run(CONCURRENCY, std::future::pending(), handler) => Ok(ended?),
+        failed = publishing => failed,
+    }
 }
 
 fn paced(producer: &Producer, rate: u32, board: &Board) -> Result<()> {

@@ -21,8 +21,8 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     step.ground.settle().await?;
     let (warm_up, span) = (step.warm_up, step.span);
     let paced = tokio::task::spawn_blocking(move || {
-        paced(&producer, warm_up)?;
-        paced(&producer, span)
+        paced(&producer, RATE, warm_up)?;
+        paced(&producer, RATE, span)
     });
     let (from_due, from_call) = paced.await??;
     let sample = |name, percent| {
@@ -33,14 +33,14 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     Ok(vec![sample("publish_p50", 50.0), sample("publish_p99", 99.0)])
 }
 
-/// Latencies from when each call was due, and from when it was made.
-pub fn paced(producer: &Producer, span: Duration) -> Result<(Latencies, Latencies)> {
+/// So many events a second, each awaited before the next: latencies from when each call was due, and from when it was made.
+pub fn paced(producer: &Producer, rate: u32, span: Duration) -> Result<(Latencies, Latencies)> {
     let runtime = Handle::current();
     let (mut from_due, mut from_call) = (Latencies::new()?, Latencies::new()?);
     let mut pool = Pool::new(Kind::Json, 200);
     let start = Instant::now();
-    let schedule = Schedule::new(start, RATE);
-    let events = span.as_millis() as u64 * u64::from(RATE) / 1_000;
+    let schedule = Schedule::new(start, rate);
+    let events = span.as_millis() as u64 * u64::from(rate) / 1_000;
     for number in 0..events {
         let event = Event::new(pool.next());
         let due = schedule.wait(number);

@@ -1,4 +1,5 @@
-//! A storm of failures: publish latency at 1,000 a second, alone and while workers fail a hundred thousand events.
+//! A storm of failures: publish latency at 200 a second, alone and while workers fail a hundred thousand events. Not at 1,000: each
+//! call waits for the one before, and where the servers use both cores the calls that are late would be all that is measured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use crate::payloads::{Kind, Pool};
 const QUIET: &str = "beside-a-storm";
 const STORM: &str = "storm";
 const EVENTS: u64 = 100_000;
+const RATE: u32 = 200;
 /// So that what fails comes back after the measurement.
 const BACKOFF: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,16 +38,17 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     let producer = Arc::new(step.ground.client()?.producer(QUIET).build().await?);
     let measured = |span| {
         let producer = producer.clone();
-        tokio::task::spawn_blocking(move || paced(&producer, span))
+        tokio::task::spawn_blocking(move || paced(&producer, RATE, span))
     };
     measured(step.warm_up).await??;
-    let (calm, _) = measured(step.span).await??;
+    let span = step.span * 2;
+    let (calm, _) = measured(span).await??;
 
     let failed = Arc::new(AtomicU64::new(0));
     let worker = step.ground.client()?.worker(STORM).build().await?;
     let begun = Instant::now();
-    let storming = tokio::spawn(fail(worker, failed.clone()));
-    let (stormy, _) = measured(step.span).await??;
+    let mut storming = tokio::spawn(fail(worker, failed.clone()));
+    let (stormy, _) = measured(span).await??;
     let within = failed.load(Ordering::Relaxed);
     let all = async {
         while operator.groups().lag(STORM).await?.retries < i64::try_from(EVENTS)? {
@@ -53,7 +56,10 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
         }
         Ok::<(), crate::Failure>(())
     };
-    tokio::time::timeout(PATIENCE, all).await.map_err(|_| "not every event failed in time")??;
+    tokio::select! {
+        all = tokio::time::timeout(PATIENCE, all) => all.map_err(|_| "not every event failed in time")??,
+        ended = &mut storming => return Err(ended?.err().unwrap_or_else(|| "the worker ended".into())),
+    }
     let seconds = begun.elapsed().as_secs_f64();
     storming.abort();
     let ratio = stormy.percentile_ms(99.0) / calm.percentile_ms(99.0);

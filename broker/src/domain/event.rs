@@ -161,6 +161,11 @@ impl Encoder {
         self.ends.extend(from.ends[events].iter().map(|end| base + end - start));
     }
 
+    /// So many events are not in here: their places are empty, and whoever reads the others says which those are.
+    pub fn leave_out(&mut self, events: usize) {
+        self.ends.extend(std::iter::repeat_n(self.bytes.len() as u32, events));
+    }
+
     pub fn finish(self) -> Encoded {
         Encoded { bytes: self.bytes.freeze(), ends: self.ends, is_delayed: self.is_delayed }
     }

@@ -65,13 +65,14 @@ pub enum Counted {
     MemberFenced,
 }
 
-/// Takes retries that are due, about so many bytes of them. None for the partitions: all.
+/// Takes retries that are due, at most so many and about so many bytes of them. None for the partitions: all. Only those that fell due
+/// within so many milliseconds; None: whenever.
 pub async fn take(
     db: &Pooled,
     holder: &Holder,
     partitions: Option<&[PartitionId]>,
-    limit: u32,
-    bytes_max: usize,
+    within_ms: Option<u64>,
+    (limit, bytes_max): (u32, usize),
 ) -> Result<Vec<Retry>> {
     let statement = db.prepare_cached(include_str!("sql/outcome/take_retries.sql")).await.map_err(from_postgres)?;
     let ids: Option<Vec<i64>> = partitions.map(|some| some.iter().map(|partition| partition.0).collect());
@@ -79,7 +80,16 @@ pub async fn take(
     let rows = db
         .query(
             &statement,
-            &[&organization.0, &group.0, holder, broker, &ids, &limit.cast_signed(), &(bytes_max as i64)],
+            &[
+                &organization.0,
+                &group.0,
+                holder,
+                broker,
+                &ids,
+                &limit.cast_signed(),
+                &(bytes_max as i64),
+                &within_ms.map(u64::cast_signed),
+            ],
         )
         .await
         .map_err(from_postgres)?;

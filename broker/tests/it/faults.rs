@@ -10,6 +10,7 @@ mod load;
 mod neighbours;
 mod paused;
 mod redis;
+mod silent;
 
 use crate::support::{Clients, Ground, appended, broker_at, event, sequenced, text};
 use eventflow_proto::v1;

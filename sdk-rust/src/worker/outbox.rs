@@ -1,6 +1,9 @@
 //! What became of events, on its way to the broker: merged into as few outcomes as it takes. Pure but for whoever waits.
 
-use eventflow_proto::v1::{self, event_outcome::Outcome};
+use eventflow_proto::{
+    limits::OUTCOMES_MAX,
+    v1::{self, event_outcome::Outcome},
+};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
@@ -8,6 +11,9 @@ use crate::{
     convert::duration_to_wire,
     error::{Error, Result},
 };
+
+/// Reasons and classes of one frame, which with everything else stays far below what a message may have.
+const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
 /// An event as it was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,11 +34,12 @@ pub(super) struct Said {
     pub(super) waiter: Option<oneshot::Sender<Result<()>>>,
 }
 
-/// The outcomes of a frame. What was said is in order afterwards.
-pub(super) fn frame(said: &mut [Said]) -> v1::CommitOutcomes {
-    said.sort_by_key(|said| said.which);
+/// The next frame of outcomes, and what was said in it. What does not fit into one stays; it is in order afterwards.
+pub(super) fn frame(all: &mut Vec<Said>) -> (v1::CommitOutcomes, Vec<Said>) {
+    all.sort_by_key(|said| said.which);
     let mut outcomes: Vec<v1::EventOutcome> = Vec::new();
-    for said in said.iter() {
+    let (mut bytes, mut fitting) = (0, 0);
+    for said in all.iter() {
         let is_ack = said.failure.is_none();
         if let Some(last) = outcomes.last_mut()
             && is_ack
@@ -40,11 +47,18 @@ pub(super) fn frame(said: &mut [Said]) -> v1::CommitOutcomes {
             && follows(last, said.which)
         {
             last.last_offset = Some(said.which.offset);
+            fitting += 1;
             continue;
         }
+        bytes += said.failure.as_ref().map_or(0, |failure| failure.reason.len() + failure.class.len());
+        if outcomes.len() >= OUTCOMES_MAX || (bytes > FRAME_BYTES_MAX && !outcomes.is_empty()) {
+            break;
+        }
+        fitting += 1;
         outcomes.push(wire(said.which, outcome(said.failure.as_ref())));
     }
-    v1::CommitOutcomes { outcomes }
+    let left = all.split_off(fitting);
+    (v1::CommitOutcomes { outcomes }, std::mem::replace(all, left))
 }
 
 /// More time for events, which are in order.
@@ -56,7 +70,7 @@ pub(super) fn extension(held: impl Iterator<Item = Which>) -> v1::CommitOutcomes
             _ => outcomes.push(wire(which, Outcome::Extend(v1::Extend { by: None }))),
         }
     }
-    outcomes.truncate(eventflow_proto::limits::OUTCOMES_MAX);
+    outcomes.truncate(OUTCOMES_MAX);
     v1::CommitOutcomes { outcomes }
 }
 
@@ -141,6 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_into_a_frame_is_in_the_next_one() {
+        let every_second = |offset| said(0, offset * 2, None);
+        let mut all: Vec<Said> = (0..OUTCOMES_MAX as i64 + 5).map(every_second).collect();
+        // Makes one outcome of the last one that fits and the first one that would not.
+        all.push(said(0, OUTCOMES_MAX as i64 * 2 - 1, None));
+        let (first, in_it) = frame(&mut all);
+        assert_eq!((first.outcomes.len(), in_it.len(), all.len()), (OUTCOMES_MAX, OUTCOMES_MAX + 2, 4));
+        let (second, in_it) = frame(&mut all);
+        assert_eq!((second.outcomes.len(), in_it.len(), all.len()), (4, 4, 0));
+        assert_eq!(second.outcomes[0].offset, Some(OUTCOMES_MAX as i64 * 2 + 2));
+
+        let mut all: Vec<Said> = (0..3).map(|at| said(0, at, Some(Failure::retry("x".repeat(600 * 1024))))).collect();
+        let sizes: Vec<usize> = (0..3).map(|_| frame(&mut all).1.len()).collect();
+        assert_eq!((sizes, all.len()), (vec![1, 1, 1], 0));
+    }
+
+    #[test]
     fn acks_that_follow_one_another_are_one_outcome() {
         let mut all = vec![
             said(0, 3, None),
@@ -150,7 +181,8 @@ mod tests {
             said(0, 4, None),
             said(0, 6, Some(Failure::give_up("never"))),
         ];
-        let outcomes = frame(&mut all).outcomes;
+        let (v1::CommitOutcomes { outcomes }, in_it) = frame(&mut all);
+        assert_eq!((in_it.len(), all.len()), (6, 0));
         let ranges: Vec<_> =
             outcomes.iter().map(|one| (one.partition, one.offset.unwrap_or(-1), one.last_offset)).collect();
         assert_eq!(ranges, [(0, 1, None), (0, 2, None), (0, 3, Some(4)), (0, 6, None), (1, 0, None)]);

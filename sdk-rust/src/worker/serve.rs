@@ -70,24 +70,24 @@ impl Membership {
         let error = loop {
             let mut sent = Sent::default();
             let end = self.serve(&mut session, &mut sent).await;
-            let unsaid = sent.outcomes.take().map(|(_, said)| said).unwrap_or_default();
+            let on_way = sent.outcomes.take();
             match end {
                 End::Close => {
                     let reply = self.shared.take_closing();
-                    let left = timeout(CLOSE_MAX, self.leave(session, unsaid)).await;
+                    let left = timeout(CLOSE_MAX, self.leave(session, on_way)).await;
                     if let Some(reply) = reply {
                         let _ = reply.send(left.unwrap_or_else(|_| Err(left_unsaid())));
                     }
                     break None;
                 }
                 End::Final(error) => {
-                    refuse(unsaid);
+                    refuse_sent(on_way);
                     break Some(error);
                 }
                 End::Lost => self.client.connections().leave(&session.connection),
                 End::Again => {}
             }
-            refuse(unsaid);
+            refuse_sent(on_way);
             drop(session);
             self.begin_anew();
             match self.rejoin().await {
@@ -203,14 +203,16 @@ impl Membership {
         if said.is_empty() {
             return;
         }
-        let next: Vec<Waiting> = (said.iter())
+        let (outcomes, now) = outbox::frame(&mut said);
+        self.shared.say_later(said);
+        let next: Vec<Waiting> = (now.iter())
             .filter_map(|said| self.queues.settled(&said.which, session.blocks && said.failure.is_some()))
             .collect();
         self.shared.push(next);
-        match session.link.outcomes(outbox::frame(&mut said)) {
-            Some(frame) => sent.outcomes = Some((frame, said)),
+        match session.link.outcomes(outcomes) {
+            Some(frame) => sent.outcomes = Some((frame, now)),
             // A link without room is broken, and the session with it.
-            None => refuse(said),
+            None => refuse(now),
         }
     }
 
@@ -312,7 +314,7 @@ impl Membership {
             Err(status) => Some(Error::from(status)),
         };
         // Whether they were taken, nobody knows; if not, the events come again.
-        refuse(sent.outcomes.take().map(|(_, said)| said).unwrap_or_default());
+        refuse_sent(sent.outcomes.take());
         sent.broken += 1;
         match error {
             Some(error) if is_final(&error, self.is_named) => Some(End::Final(error)),
@@ -337,29 +339,45 @@ impl Membership {
         }
     }
 
-    /// Says what is to be said, and leaves.
-    async fn leave(&mut self, mut session: Session, mut unanswered: Vec<Said>) -> Result<()> {
-        let mut said = self.shared.take_said();
-        said.retain(|said| said.which.generation == self.generation && self.queues.holds(&said.which));
-        let mut last = None;
-        if !said.is_empty() {
-            last = session.link.outcomes(outbox::frame(&mut said));
-        }
-        let leaving = session.link.leave();
-        let mut outcome = Ok(());
-        while let Some(response) = session.link.next().await? {
-            let answered = if Some(response.frame_id) == last { &mut said } else { &mut unanswered };
-            if Some(response.frame_id) != leaving {
-                if let Some(failure) = response.failures.first() {
-                    outcome = Err(Error::from(failure.error.clone().unwrap_or_default()));
+    /// Says what is to be said, frame by frame, and leaves. `on_way` was said before, and is not answered yet.
+    async fn leave(&mut self, mut session: Session, mut on_way: Option<(u64, Vec<Said>)>) -> Result<()> {
+        let (mut said, stale): (Vec<Said>, Vec<Said>) = (self.shared.take_said().into_iter())
+            .partition(|said| said.which.generation == self.generation && self.queues.holds(&said.which));
+        refuse(stale);
+        let (mut leaving, mut outcome) = (None, Ok(()));
+        loop {
+            if on_way.is_none() && leaving.is_none() {
+                if said.is_empty() {
+                    leaving = session.link.leave();
+                } else {
+                    let (outcomes, now) = outbox::frame(&mut said);
+                    match session.link.outcomes(outcomes) {
+                        Some(frame) => on_way = Some((frame, now)),
+                        None => said.extend(now),
+                    }
                 }
-                outbox::answer(std::mem::take(answered), &response.failures);
-            } else {
+                if on_way.is_none() && leaving.is_none() {
+                    break;
+                }
+            }
+            let Some(response) = session.link.next().await? else { break };
+            if Some(response.frame_id) == leaving {
                 break;
             }
+            if let Some(failure) = response.failures.first() {
+                outcome = Err(Error::from(failure.error.clone().unwrap_or_default()));
+            }
+            if let Some((_, said)) = on_way.take_if(|(frame, _)| *frame == response.frame_id) {
+                outbox::answer(said, &response.failures);
+            }
         }
-        if said.is_empty() && unanswered.is_empty() { outcome } else { Err(left_unsaid()) }
+        if said.is_empty() && on_way.is_none() { outcome } else { Err(left_unsaid()) }
     }
+}
+
+/// What was said and not answered: whether it was taken, nobody knows.
+fn refuse_sent(sent: Option<(u64, Vec<Said>)>) {
+    refuse(sent.map(|(_, said)| said).unwrap_or_default());
 }
 
 fn left_unsaid() -> Error {

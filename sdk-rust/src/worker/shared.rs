@@ -102,6 +102,19 @@ impl Shared {
         self.attention.notify_one();
     }
 
+    /// What did not fit into a frame is for the next one.
+    pub(super) fn say_later(&self, said: Vec<Said>) {
+        if said.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        if state.ended.is_some() {
+            drop(state);
+            return refuse(said);
+        }
+        state.said.extend(said);
+    }
+
     pub(super) fn take_said(&self) -> Vec<Said> {
         std::mem::take(&mut self.state().said)
     }

@@ -1,21 +1,20 @@
-//! A page that says which test shows something names a test that there is.
+//! Pages that say which test shows something name tests that there are.
 
 use crate::sources::{Finding, SourceFile};
 use std::collections::HashSet;
 
-/// Its tables name tests in their last column, each as `` `a_sentence_of_words` ``.
-const PAGE: &str = "docs/security.md";
+/// Their tables name tests in their last column, each as `` `a_sentence_of_words` ``.
+const PAGES: [&str; 2] = ["docs/security.md", "docs/guarantees.md"];
 
 pub fn check(files: &[SourceFile]) -> Vec<Finding> {
-    let Some(page) = files.iter().find(|file| file.path == PAGE) else {
-        return Vec::new();
-    };
     let tests: HashSet<&str> = files.iter().filter(|file| file.is_rust()).flat_map(|file| tests(&file.text)).collect();
     let mut findings = Vec::new();
-    for (line, text) in page.lines() {
-        for name in named(text).filter(|name| !tests.contains(name)) {
-            let fix = "name the test that shows it, or write it";
-            findings.push(page.finding(line, format!("`{name}` is no test"), fix));
+    for page in files.iter().filter(|file| PAGES.contains(&file.path.as_str())) {
+        for (line, text) in page.lines() {
+            for name in named(text).filter(|name| !tests.contains(name)) {
+                let fix = "name the test that shows it, or write it";
+                findings.push(page.finding(line, format!("`{name}` is no test"), fix));
+            }
         }
     }
     findings
@@ -55,7 +54,7 @@ mod tests_of_the_rule {
         let page =
             "| what | back | test |\n|---|---|---|\n| a | `NOT_FOUND` | `it_holds`, `it_is_gone` |\n| b `x_y` | c |\n";
         let test = "#[tokio::test(flavor = \"multi_thread\")]\nasync fn it_holds() {}\nfn it_is_gone() {}\n";
-        let files = [SourceFile::new(PAGE, page), SourceFile::new("broker/tests/it/x.rs", test)];
+        let files = [SourceFile::new(PAGES[1], page), SourceFile::new("broker/tests/it/x.rs", test)];
         let findings: Vec<String> = check(&files).iter().map(ToString::to_string).collect();
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].contains("`it_is_gone` is no test"), "{findings:?}");

@@ -7,9 +7,10 @@
 use crate::delivery::pool::claims::Dispatch;
 use crate::delivery::pool::dealing::until_done;
 use crate::delivery::pool::desk::{Origin, Taken};
-use crate::delivery::pool::keys::{Freed, Keys, Waiting};
+use crate::delivery::pool::keys::{Freed, Keys};
 use crate::delivery::pool::scan::due_at;
 use crate::delivery::pool::task::{BACKOFF, Done, POLL_MS, PoolTask, now_ms};
+use crate::delivery::pool::waiting::Waiting;
 use crate::domain::Result;
 use crate::domain::ids::PartitionId;
 use crate::domain::limits::PARKED_MAX;

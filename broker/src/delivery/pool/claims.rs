@@ -1,8 +1,9 @@
 //! The claims of one partition, and where the next event of them comes from.
 
 use crate::delivery::picking::cut;
-use crate::delivery::pool::keys::{Keys, Waiting};
+use crate::delivery::pool::keys::Keys;
 use crate::delivery::pool::scan::{Bounds, scan};
+use crate::delivery::pool::waiting::Waiting;
 use crate::delivery::source::{Look, Source};
 use crate::domain::event::Batch;
 use crate::domain::filter::Filter;
@@ -66,8 +67,8 @@ pub(super) enum Next {
     Read(i64),
     /// The tail should have it soon.
     Soon,
-    /// An event that has waited for its key.
-    Waited(Waiting),
+    /// Events that have waited for their keys, and go together.
+    Waited(Vec<Waiting>),
     Deal(Found),
 }
 
@@ -138,7 +139,8 @@ impl Lane {
     /// What to deal next: the lowest that waits, at most so much. What does not match the filter on the way is looked at only.
     pub fn next(&mut self, room: (u64, u64), filter: Option<&Filter>) -> Next {
         if let Some(keys) = &mut self.keys {
-            if let Some(waited) = keys.chosen.pop_front() {
+            let waited = keys.chosen.take(room);
+            if !waited.is_empty() {
                 return Next::Waited(waited);
             }
             if keys.full().is_some() {

@@ -3,9 +3,12 @@
 use crate::delivery::frame::{Delivery, Frame, Redelivered, Stamp};
 use crate::delivery::pool::claims::{Found, Lane, Next};
 use crate::delivery::pool::desk::{Flight, Origin, SeatId, TURN};
+use crate::delivery::pool::looks::Look;
 use crate::delivery::pool::task::{Done, POLL_MS, PoolTask, REST_MS, now_ms};
+use crate::delivery::pool::waiting::{Waiting, together};
 use crate::delivery::source;
 use crate::domain::Result;
+use crate::domain::event::Batch;
 use crate::domain::group::DeliveryMode;
 use crate::domain::ids::PartitionId;
 use crate::domain::limits::CLAIM_EVENTS_MAX;
@@ -14,6 +17,7 @@ use crate::store::dispatch::Aside;
 use crate::store::outcomes::{self, Claim, Key};
 use crate::store::retries::{self, Retry};
 use crate::telemetry::metrics;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The smallest claim: a member that takes one event at a time does not change a row for each.
@@ -155,13 +159,7 @@ impl PoolTask {
                 }
                 Next::Waited(waited) => {
                     self.lane_turn = index + 1;
-                    if self.is_delayed(index, &waited) {
-                        return true;
-                    }
-                    let (batch, fence) = (waited.event, waited.fence);
-                    let open = Ranges::of(batch.base_offset..batch.end_offset());
-                    let delivery = Delivery { partition: index, fence, batch, events: 0..1, picked: None };
-                    return self.hand_out(seat, waited.claim, open, delivery);
+                    return self.deal_waited(seat, index, waited);
                 }
                 Next::Deal(found) => {
                     self.lane_turn = index + 1;
@@ -170,6 +168,18 @@ impl PoolTask {
             }
         }
         false
+    }
+
+    /// True: the member got something of it, or it was set aside.
+    fn deal_waited(&mut self, seat: SeatId, index: u32, mut waited: Vec<Waiting>) -> bool {
+        waited.retain(|waited| !self.is_delayed(index, waited));
+        let Some((claim, fence)) = waited.first().map(|first| (first.claim, first.fence)) else { return true };
+        let events: Vec<Arc<Batch>> = waited.into_iter().map(|waited| waited.event).collect();
+        let mut open = Ranges::default();
+        events.iter().for_each(|event| open.add(event.base_offset..event.end_offset()));
+        let Some((batch, picked)) = together(&events) else { return true };
+        let events = 0..batch.event_count();
+        self.hand_out(seat, claim, open, Delivery { partition: index, fence, batch, events, picked })
     }
 
     /// True: the member got something of it, or it was passed over.
@@ -242,17 +252,19 @@ impl PoolTask {
             }
         };
         self.taking = true;
+        let look = self.looks.next(now, partitions);
         let (store, holder) = (self.parts.store.clone(), self.holder);
         self.work.push(Box::pin(async move {
             let taken = async {
-                let db = store.conn().await?;
-                retries::take(&db, &holder, partitions.as_deref(), RETRIES, RETRY_BYTES).await
+                let (partitions, within_ms) = (look.partitions.as_deref(), look.within_ms);
+                retries::take(&store.conn().await?, &holder, partitions, within_ms, (RETRIES, RETRY_BYTES)).await
             };
-            Done::Took { retries: taken.await }
+            let retries = taken.await;
+            Done::Took { look, retries }
         }));
     }
 
-    pub(super) fn took(&mut self, taken: Result<Vec<Retry>>) {
+    pub(super) fn took(&mut self, look: Look, taken: Result<Vec<Retry>>) {
         self.taking = false;
         let taken = match taken {
             Ok(taken) => taken,
@@ -262,6 +274,8 @@ impl PoolTask {
                 return;
             }
         };
+        let bytes: u64 = taken.iter().map(|retry| retry.again.bytes()).sum();
+        self.looks.took(look, taken.len() < RETRIES as usize && bytes < RETRY_BYTES as u64);
         if taken.len() as u32 >= RETRIES / 2 {
             // There are more.
             self.polled_ms = 0;

@@ -71,6 +71,7 @@ impl PoolTask {
             }
         }
         self.lanes.values_mut().for_each(|lane| lane.dry_at = None);
+        self.looks.start_anew();
         self.snapshot = Some(snapshot);
         self.doubtful |= moved && !another_life;
     }

@@ -4,8 +4,7 @@
 //! stands in `retry` comes before what is in claims, because an event goes there only when it is its key's turn, or behind one that
 //! did. Redriven events are out of that order: they only wait until nothing else of their key is on its way.
 
-use crate::domain::event::Batch;
-use crate::domain::position::Fence;
+use crate::delivery::pool::waiting::{Chosen, Waiting};
 use crate::domain::reports::HotKey;
 use crate::store::dispatch::KeyRow;
 use crate::store::outcomes::Key;
@@ -15,14 +14,6 @@ use std::sync::Arc;
 /// Events of a partition that wait in memory for an earlier one of their key, and bytes of them.
 const WAITING_MAX: usize = 10_000;
 const WAITING_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// An event that waits in memory, as a batch of its own.
-#[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    pub claim: i64,
-    pub fence: Fence,
-    pub event: Arc<Batch>,
-}
 
 /// What to do with an event that was come to in a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +59,7 @@ pub(super) struct Keys {
     lists: HashMap<Arc<str>, List>,
     on_way: HashMap<Way, Arc<str>>,
     /// Chosen, and in memory.
-    pub chosen: VecDeque<Waiting>,
+    pub chosen: Chosen,
     waiting: usize,
     waiting_bytes: u64,
     parked: usize,
@@ -204,7 +195,7 @@ impl Keys {
             let way = (waiting.event.base_offset, false);
             list.on_way = Some(way);
             self.on_way.insert(way, key.clone());
-            self.chosen.push_back(waiting);
+            self.chosen.add(waiting);
         } else if list.taken.is_empty() {
             self.lists.remove(key);
         }
@@ -252,8 +243,9 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{Encoder, Event};
+    use crate::domain::event::{Batch, Encoder, Event};
     use crate::domain::ids::PartitionId;
+    use crate::domain::position::Fence;
     use crate::domain::publisher::Publishers;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -268,6 +260,13 @@ mod tests {
             publishers: Publishers::default(),
         };
         Waiting { claim: 0, fence: Fence { log_epoch: 0, lease_epoch: 1 }, event: Arc::new(event) }
+    }
+
+    /// Takes everything that is chosen.
+    fn take_chosen(keys: &mut Keys) -> Vec<i64> {
+        let taken =
+            std::iter::from_fn(|| Some(keys.chosen.take((u64::MAX, u64::MAX))).filter(|taken| !taken.is_empty()));
+        taken.flatten().map(|waiting| waiting.event.base_offset).collect()
     }
 
     fn retry(offset: i64) -> Key {
@@ -285,9 +284,9 @@ mod tests {
         keys.wait("a", waiting(2));
         assert_eq!(keys.behind(2), Some(0));
         assert_eq!(keys.settled((1, false)), Freed::default());
-        assert!(keys.chosen.is_empty());
+        assert!(take_chosen(&mut keys).is_empty());
         keys.settled((0, false));
-        assert_eq!(keys.chosen.pop_front().map(|next| next.event.base_offset), Some(2));
+        assert_eq!(take_chosen(&mut keys), [2]);
         assert_eq!(keys.meet("b", 3), Met::Deal, "its first is done");
     }
 
@@ -298,7 +297,7 @@ mod tests {
         keys.meet("a", 1);
         keys.wait("a", waiting(1));
         assert_eq!(keys.meet("a", 0), Met::Deal);
-        assert!(keys.chosen.is_empty());
+        assert!(take_chosen(&mut keys).is_empty());
     }
 
     #[test]
@@ -331,7 +330,7 @@ mod tests {
         assert_eq!(keys.settled((7, false)).retry, Some(retry(3)));
         let (parked, _) = keys.failed((3, true));
         assert!(parked.is_empty(), "it holds nothing back while it waits");
-        assert_eq!(keys.chosen.pop_front().map(|next| next.event.base_offset), Some(8));
+        assert_eq!(take_chosen(&mut keys), [8]);
     }
 
     #[test]
@@ -398,7 +397,7 @@ mod tests {
             }
             assert_eq!(on_way.pop_front(), Some(done), "in order, one at a time");
             keys.settled((done, false));
-            on_way.extend(keys.chosen.drain(..).map(|chosen| chosen.event.base_offset));
+            on_way.extend(take_chosen(&mut keys));
             assert!(next - done <= WAITING_MAX as i64 + 2, "memory is bounded");
         }
         // Each is looked at once, and once more for each time that too much waited.
@@ -462,7 +461,7 @@ mod tests {
                     }
                 }
                 out.extend(freed.retry.map(|retry| (retry.offset, true)));
-                out.extend(keys.chosen.drain(..).map(|event| (event.event.base_offset, false)));
+                out.extend(take_chosen(&mut keys).into_iter().map(|offset| (offset, false)));
                 let on_way: Vec<&str> = out.iter().map(|(at, _)| name(*at)).collect();
                 prop_assert_eq!(on_way.iter().collect::<BTreeSet<_>>().len(), on_way.len(), "one of a key at a time");
             }

@@ -15,10 +15,12 @@ mod desk;
 mod gathered;
 mod holding;
 mod keys;
+mod looks;
 mod pace;
 mod scan;
 mod sieve;
 mod task;
+mod waiting;
 mod writing;
 
 use crate::delivery::control::{EventOutcome, OutcomeFailure};
@@ -28,6 +30,7 @@ use crate::domain::Result;
 use crate::domain::group::{ConsumerGroup, DeliveryMode};
 use crate::domain::ids::{GroupId, PartitionId};
 use crate::runtime::Kind;
+use crate::tail::Waker;
 use desk::SeatId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,9 +68,17 @@ impl PoolKey {
     }
 }
 
+/// How a pool is spoken to.
+#[derive(Clone)]
+struct Way {
+    messages: mpsc::Sender<Message>,
+    /// A seat that was passed over has room for frames again.
+    waker: Waker,
+}
+
 #[derive(Default)]
 struct PoolMap {
-    pools: Mutex<HashMap<PoolKey, mpsc::Sender<Message>>>,
+    pools: Mutex<HashMap<PoolKey, Way>>,
     seats: AtomicU64,
 }
 
@@ -120,7 +131,7 @@ pub struct Flying {
 /// A session's place in a pool. Dropped, it counts as a lost stream.
 pub struct Seat {
     id: SeatId,
-    pool: mpsc::Sender<Message>,
+    pool: Way,
     deals: mpsc::Receiver<Result<Frame>>,
 }
 
@@ -187,23 +198,24 @@ impl Pools {
             let pool = self.pool(parts, group);
             let message = Message::Sit { seat: id, sitting: sitting.clone(), deals: sender.clone() };
             // A pool that ended at this moment is followed by another.
-            if pool.send(message).await.is_ok() {
+            if pool.messages.send(message).await.is_ok() {
                 return Seat { id, pool, deals };
             }
         }
     }
 
-    fn pool(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>) -> mpsc::Sender<Message> {
+    fn pool(&self, parts: &Deliveries, group: &Arc<ConsumerGroup>) -> Way {
         let key = PoolKey::new(group, parts.trust.incarnation());
         let mut pools = self.lock();
-        if let Some(pool) = pools.get(&key).filter(|pool| !pool.is_closed()) {
+        if let Some(pool) = pools.get(&key).filter(|pool| !pool.messages.is_closed()) {
             return pool.clone();
         }
-        let (pool, inbox) = mpsc::channel(INBOX);
-        pools.insert(key, pool.clone());
+        let (messages, inbox) = mpsc::channel(INBOX);
         let task = PoolTask::new(parts.clone(), group.clone(), key.incarnation, inbox);
+        let pool = Way { messages, waker: task.waker.clone() };
+        pools.insert(key, pool.clone());
         let span = tracing::debug_span!("pool", group = %group.name);
-        let (pools, ended) = (self.clone(), pool.clone());
+        let (pools, ended) = (self.clone(), pool.messages.clone());
         let run = async move {
             let outcome = task.run(&pools, key).await;
             pools.remove(key, &ended);
@@ -217,7 +229,7 @@ impl Pools {
     pub async fn ask(&self, group: GroupId, incarnation: Uuid, partition: u32, offset: i64) -> Option<Known> {
         let is_its = |key: &PoolKey| (key.group, key.incarnation) == (group, incarnation);
         let pools: Vec<mpsc::Sender<Message>> =
-            self.lock().iter().filter(|(key, _)| is_its(key)).map(|(_, pool)| pool.clone()).collect();
+            self.lock().iter().filter(|(key, _)| is_its(key)).map(|(_, pool)| pool.messages.clone()).collect();
         let mut known: Option<Known> = None;
         for pool in pools {
             let (reply, answer) = oneshot::channel();
@@ -233,7 +245,7 @@ impl Pools {
 
     fn remove(&self, key: PoolKey, pool: &mpsc::Sender<Message>) {
         let mut pools = self.lock();
-        if pools.get(&key).is_some_and(|known| known.same_channel(pool)) {
+        if pools.get(&key).is_some_and(|known| known.messages.same_channel(pool)) {
             pools.remove(&key);
         }
     }
@@ -249,7 +261,7 @@ impl Pools {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PoolKey, mpsc::Sender<Message>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PoolKey, Way>> {
         self.0.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -257,21 +269,26 @@ impl Pools {
 impl Seat {
     /// The next frame for the member; None: the pool has ended. Cancel-safe.
     pub async fn deal(&mut self) -> Option<Result<Frame>> {
-        self.deals.recv().await
+        let frame = self.deals.recv().await;
+        // A pool that found no room for frames goes on before the last one is taken.
+        if self.deals.len() == DEALS / 2 {
+            self.pool.waker.notify_one();
+        }
+        frame
     }
 
     /// Settles events; the answer comes when it is durable.
     pub async fn settle(&self, outcomes: Vec<EventOutcome>, reply: oneshot::Sender<Vec<OutcomeFailure>>) {
         // A pool that has ended drops the reply, and the session ends too.
-        let _ = self.pool.send(Message::Outcomes { seat: self.id, outcomes, reply }).await;
+        let _ = self.pool.messages.send(Message::Outcomes { seat: self.id, outcomes, reply }).await;
     }
 
     /// The member holds these partitions now.
     pub async fn holds(&self, partitions: BTreeMap<u32, PartitionId>) {
-        let _ = self.pool.send(Message::Holds { seat: self.id, partitions }).await;
+        let _ = self.pool.messages.send(Message::Holds { seat: self.id, partitions }).await;
     }
 
     pub async fn leave(self, going: Going) {
-        let _ = self.pool.send(Message::Leave { seat: self.id, going }).await;
+        let _ = self.pool.messages.send(Message::Leave { seat: self.id, going }).await;
     }
 }

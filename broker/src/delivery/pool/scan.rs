@@ -3,12 +3,12 @@
 
 use crate::delivery::picking::LOOKS_MAX;
 use crate::delivery::pool::claims::Found;
-use crate::delivery::pool::keys::{Keys, Met, Waiting};
-use crate::domain::event::{Batch, Encoder};
+use crate::delivery::pool::keys::{Keys, Met};
+use crate::delivery::pool::waiting::{Waiting, alone};
+use crate::domain::event::Batch;
 use crate::domain::event_view::EventView;
 use crate::domain::filter::Filter;
 use crate::domain::position::Fence;
-use crate::domain::publisher::Publishers;
 use crate::domain::ranges::Ranges;
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,24 +79,11 @@ pub(super) fn due_at(event: &EventView<'_>, batch: &Batch) -> Option<i64> {
     event.deliver_at_us.filter(|at| *at > batch.appended_at_us)
 }
 
-/// An event as a batch of its own: what waits does not keep whole batches in memory.
-fn alone(batch: &Batch, index: usize) -> Arc<Batch> {
-    let mut encoder = Encoder::default();
-    encoder.extend(&batch.encoded, index..index + 1);
-    let mut publishers = Publishers::default();
-    batch.publishers.among(&(index..index + 1)).for_each(|(publisher, events)| publishers.push(publisher, events));
-    Arc::new(Batch {
-        base_offset: batch.base_offset + index as i64,
-        appended_at_us: batch.appended_at_us,
-        encoded: encoder.finish(),
-        publishers,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{DELIVER_AT, Event, headers_text};
+    use crate::domain::event::{DELIVER_AT, Encoder, Event, headers_text};
+    use crate::domain::publisher::Publishers;
 
     const ALL: (u64, u64) = (u64::MAX, u64::MAX);
 
@@ -134,7 +121,7 @@ mod tests {
         assert!(found.passed.is_empty() && found.asides.is_empty());
         keys.failed((100, false));
         keys.settled((103, false));
-        let next = keys.chosen.pop_front().expect("the next of `y`");
+        let next = keys.chosen.take(ALL).pop().expect("the next of `y`");
         assert_eq!((next.event.base_offset, next.event.encoded.view(0).and_then(|event| event.key)), (105, Some("y")));
         let found = scan(batch(&["x", "x"]), &bounds(1..2, ALL), None, Some(&mut keys)).expect("a look");
         assert_eq!((dealt(&found).len(), found.passed.to_string()), (0, "{[101,102)}".to_owned()), "parked before");

@@ -5,6 +5,7 @@ use crate::delivery::frame::Frame;
 use crate::delivery::pool::claims::Lane;
 use crate::delivery::pool::desk::{Desk, Origin, SeatId, Taken};
 use crate::delivery::pool::gathered::{self, Failing, Gathered, Part, Waiting};
+use crate::delivery::pool::looks::{Look, Looks};
 use crate::delivery::pool::sieve::Sieve;
 use crate::delivery::pool::writing::Written;
 use crate::delivery::pool::{Going, Message, PoolKey, Pools, Sitting};
@@ -62,11 +63,13 @@ pub(super) enum Done {
         page: Result<Option<Page>>,
     },
     Took {
+        look: Look,
         retries: Result<Vec<Retry>>,
     },
     Wrote {
         settlement: Settlement,
         written: Written,
+        began_ms: u64,
     },
     Held {
         known: (HashSet<Key>, HashSet<Key>),
@@ -115,9 +118,11 @@ pub(super) struct PoolTask {
     /// Who waits for the write that is under way.
     pub asked: Vec<Waiting>,
     pub writing: bool,
-    pub wrote_ms: u64,
+    /// Not to be written again before this time.
+    pub write_at_ms: u64,
     pub claiming: bool,
     pub taking: bool,
+    pub looks: Looks,
     /// Where keys are in order: partitions are being asked for, and when that was last.
     pub dispatching: bool,
     pub dispatched_ms: u64,
@@ -156,9 +161,10 @@ impl PoolTask {
             gathered: Gathered::default(),
             asked: Vec::new(),
             writing: false,
-            wrote_ms: 0,
+            write_at_ms: 0,
             claiming: false,
             taking: false,
+            looks: Looks::default(),
             dispatching: false,
             dispatched_ms: 0,
             polled_ms: 0,
@@ -203,7 +209,7 @@ impl PoolTask {
     /// How long until something that rests may go on.
     fn rest_ms(&self) -> Option<u64> {
         let now = now_ms();
-        let write = (!self.writing && !self.gathered.is_empty()).then_some(self.wrote_ms + REST_MS);
+        let write = (!self.writing && !self.gathered.is_empty()).then_some(self.write_at_ms);
         let claim =
             (!self.claiming).then(|| self.lanes.values().map(|lane| lane.rested_ms).filter(|at| *at > now).min());
         let due = self.due.range(now + 1..).next().copied();
@@ -339,8 +345,8 @@ impl PoolTask {
         match done {
             Done::Claimed { asked, claims } => self.claimed(asked, claims),
             Done::Read { partition, from, page } => self.turn_page(partition, from, page),
-            Done::Took { retries } => self.took(retries),
-            Done::Wrote { settlement, written } => self.wrote(&settlement, &written),
+            Done::Took { look, retries } => self.took(look, retries),
+            Done::Wrote { settlement, written, began_ms } => self.wrote(&settlement, &written, began_ms),
             Done::Held { known, held } => self.compare(&known, held),
             Done::Dispatched { answer } => self.dispatched(answer),
             Done::Loaded { partition, epoch, rows } => self.loaded(partition, epoch, rows),

@@ -10,6 +10,9 @@ use crate::store::dispatch;
 use crate::store::outcomes::{self, Holder, Lost, Settlement};
 use crate::telemetry::metrics;
 
+/// The longest rest after a write of failures: what is acknowledged beside them waits for it as well.
+const FAILING_REST_MAX_MS: u64 = 250;
+
 /// What a write found to be held no more. One that was repeated does not tell whether that was written by the attempt whose answer
 /// was lost, or whether somebody else has it.
 pub(super) struct Written {
@@ -20,7 +23,8 @@ pub(super) struct Written {
 impl PoolTask {
     /// Writes what is gathered, one write at a time.
     pub(super) fn write(&mut self) {
-        if self.writing || self.gathered.is_empty() || now_ms() < self.wrote_ms + REST_MS {
+        let now = now_ms();
+        if self.writing || self.gathered.is_empty() || now < self.write_at_ms {
             return;
         }
         self.writing = true;
@@ -29,13 +33,14 @@ impl PoolTask {
         let (store, holder) = (self.parts.store.clone(), self.holder);
         self.work.push(Box::pin(async move {
             let written = write(&store, &holder, &settlement).await;
-            Done::Wrote { settlement, written }
+            Done::Wrote { settlement, written, began_ms: now }
         }));
     }
 
-    pub(super) fn wrote(&mut self, settlement: &Settlement, written: &Written) {
+    pub(super) fn wrote(&mut self, settlement: &Settlement, written: &Written, began_ms: u64) {
         self.writing = false;
-        self.wrote_ms = now_ms();
+        let now = now_ms();
+        self.write_at_ms = now + rest(settlement, now.saturating_sub(began_ms));
         let lost = gathered::lost(settlement, &written.lost);
         let done = settlement.done.iter().cloned();
         let done = done.map(|(key, done)| (key, done, lost.contains(&gathered::Which::Claim(key))));
@@ -60,10 +65,16 @@ impl PoolTask {
             }
         }
         if !settlement.unparked.is_empty() {
-            self.due.insert(self.wrote_ms);
+            self.due.insert(now);
         }
         std::mem::take(&mut self.asked).into_iter().for_each(|waiting| waiting.answer(&lost, written.repeated));
     }
+}
+
+/// How long a pool rests after a write that took so long. Failures are dear: each is an event copied into a table of its own. So a
+/// storm of them gets no more than a quarter of a connection's time, and whoever publishes meanwhile hardly notices.
+fn rest(settlement: &Settlement, took_ms: u64) -> u64 {
+    if settlement.failed.is_empty() { REST_MS } else { (took_ms * 3).clamp(REST_MS, FAILING_REST_MAX_MS) }
 }
 
 /// Writes until it is known: first what became of events, then what is moved aside, then what may go on.
