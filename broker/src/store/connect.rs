@@ -14,7 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Every session acts as the broker's role, at the isolation that the append needs, with room for a page of the log.
 pub const SESSION_SETUP: &str = "set role eventflow_broker; set search_path = eventflow; \
-    set default_transaction_isolation = 'read committed'; set work_mem = '32MB'; set jit = off";
+    set default_transaction_isolation = 'read committed'; set work_mem = '32MB'; set jit = off; set enable_seqscan = off";
 
 /// A parsed database URL or `key=value` string. Its password never reaches a log.
 #[derive(Clone)]

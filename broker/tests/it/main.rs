@@ -12,6 +12,7 @@ mod keys;
 mod lag;
 mod last_of_key;
 mod outcomes;
+mod plans;
 mod poll;
 mod publish;
 mod publisher;
