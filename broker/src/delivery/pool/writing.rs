@@ -11,7 +11,7 @@ use crate::store::outcomes::{self, Holder, Lost, Settlement};
 use crate::telemetry::metrics;
 
 /// The longest rest after a write of failures: what is acknowledged beside them waits for it as well.
-const FAILING_REST_MAX_MS: u64 = 250;
+const FAILING_REST_MAX_MS: u64 = 1_000;
 
 /// What a write found to be held no more. One that was repeated does not tell whether that was written by the attempt whose answer
 /// was lost, or whether somebody else has it.
