@@ -65,8 +65,11 @@ pub(super) fn alone(batch: &Batch, index: usize) -> Arc<Batch> {
     })
 }
 
-/// Events that can go together, in one batch, and which of its places they have; the others are empty. None: there is no other.
-pub(super) fn together(events: &[Arc<Batch>]) -> Option<(Arc<Batch>, Option<Arc<[u32]>>)> {
+/// A batch, and which of its places hold events; the others are empty. None: all of them.
+pub(super) type Picked = (Arc<Batch>, Option<Arc<[u32]>>);
+
+/// Events that can go together, in one batch. None: there are none.
+pub(super) fn together(events: &[Arc<Batch>]) -> Option<Picked> {
     let (first, others) = events.split_first()?;
     if others.is_empty() {
         return Some((first.clone(), None));
