@@ -62,6 +62,12 @@ bench: setup ## Measure publish, delivery and catch-up beside their ceilings (re
 	$(call timed,build,$(CARGO) build --workspace --bins --release --locked)
 	@$(TARGET_DIR)/release/eventflow-bench $(ARGS)
 
+compare: setup ## Race EventFlow against its peers on this machine, three rounds (release build)
+	@scripts/compare-setup.sh
+	$(call timed,build,$(CARGO) build -p eventflow-cli --release --locked)
+	$(call timed,harness,$(CARGO) build --release --locked --manifest-path bench/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare)
+	@$(TARGET_DIR)/compare/release/eventflow-compare --eventflow $(TARGET_DIR)/release/eventflow $(ARGS)
+
 ## Parts of the above
 
 build: setup ## Build the whole workspace and print the seconds
@@ -93,4 +99,4 @@ help: ## This list
 	  /^## / { printf "\n%s\n", substr($$0, 4) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo demo-serve dev install check test ci bench build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help
+.PHONY: demo demo-serve dev install check test ci bench compare build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help

@@ -1,0 +1,216 @@
+//! The one definition of the work.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::Result;
+use crate::figures::Measured;
+use crate::latency::Latencies;
+use crate::pace::Schedule;
+use crate::peer::{Consumer, Peer, Producer};
+use crate::tally::{Numbered, Tally};
+
+const GROUPS: usize = 10;
+const RATE: u32 = 1_000;
+/// Events between looks at the clock.
+const LOOK: u64 = 256;
+const WARM_UP: Duration = Duration::from_millis(500);
+/// How long nothing may come before it is given up.
+const STALL: Duration = Duration::from_secs(20);
+
+pub async fn measure<P: Peer>(mut peer: P, span: Duration) -> Result<Measured> {
+    let mut measured = Measured::new(peer.about());
+    publish(&mut peer, span, 200, &mut measured).await?;
+    publish(&mut peer, span, 1_000, &mut measured).await?;
+    measured.set("end_to_end", follow(&mut peer, span, "end_to_end", 1).await?);
+    measured.set("fan_out", follow(&mut peer, span, "fan_out", GROUPS).await?);
+    measured.set("catch_up", catch_up(&mut peer, span).await?);
+    latency(&mut peer, span, &mut measured).await?;
+    Ok(measured)
+}
+
+/// Publishes for so long from this number on; the number after the last. Fails unless all is acknowledged.
+async fn publish_for(producer: &mut impl Producer, numbered: &Numbered, from: u64, span: Duration) -> Result<u64> {
+    let (start, mut number) = (Instant::now(), from);
+    while start.elapsed() < span {
+        for _ in 0..LOOK {
+            producer.send(numbered.payload(number)).await?;
+            number += 1;
+        }
+    }
+    match producer.flush().await? {
+        acknowledged if acknowledged == number => Ok(number),
+        acknowledged => Err(format!("{number} events were published, {acknowledged} acknowledged").into()),
+    }
+}
+
+async fn check_stored(peer: &impl Peer, stream: &str, acknowledged: u64) -> Result<()> {
+    match peer.stored(stream).await? {
+        stored if stored == acknowledged => Ok(()),
+        stored => Err(format!("`{stream}` holds {stored} events, {acknowledged} were acknowledged").into()),
+    }
+}
+
+async fn publish(peer: &mut impl Peer, span: Duration, size: usize, measured: &mut Measured) -> Result<()> {
+    let (stream, numbered) = (format!("publish_{size}"), Numbered::new(size));
+    peer.stream(&stream, &[]).await?;
+    let mut producer = peer.producer(&stream).await?;
+    let first = publish_for(&mut producer, &numbered, 0, WARM_UP).await?;
+    let (cpu, disk, start) = (peer.server().cpu_seconds(), peer.server().disk_bytes(), Instant::now());
+    let end = publish_for(&mut producer, &numbered, first, span).await?;
+    let (seconds, events) = (start.elapsed().as_secs_f64(), (end - first) as f64);
+    measured.set(&stream, events / seconds);
+    if size == 200 {
+        measured.set("server_cpu", (peer.server().cpu_seconds() - cpu) / events * 1e6);
+        measured.set("disk_200", peer.server().disk_bytes().saturating_sub(disk) as f64 / events);
+    }
+    check_stored(peer, &stream, end).await
+}
+
+/// Deliveries a second to so many groups, while one producer publishes, until each has all.
+async fn follow<P: Peer>(peer: &mut P, span: Duration, stream: &str, groups: usize) -> Result<f64> {
+    let numbered = Numbered::new(200);
+    let names: Vec<String> = (0..groups).map(|number| format!("{stream}_{number}")).collect();
+    peer.stream(stream, &names).await?;
+    let mut producer = peer.producer(stream).await?;
+    let mut followers = Vec::new();
+    for name in &names {
+        followers.push(Follower::start(peer.consumer(stream, name).await?, &numbered, |_| {}));
+    }
+    let first = publish_for(&mut producer, &numbered, 0, WARM_UP).await?;
+    for follower in &followers {
+        follower.until(first).await?;
+    }
+    let start = Instant::now();
+    let end = publish_for(&mut producer, &numbered, first, span).await?;
+    for follower in &followers {
+        follower.until(end).await?;
+    }
+    Ok((end - first) as f64 * groups as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn catch_up(peer: &mut impl Peer, span: Duration) -> Result<f64> {
+    let numbered = Numbered::new(200);
+    peer.stream("catch_up", &["catch_up_0".into()]).await?;
+    let mut producer = peer.producer("catch_up").await?;
+    let end = publish_for(&mut producer, &numbered, 0, span).await?;
+    // Joining counts.
+    let start = Instant::now();
+    let follower = Follower::start(peer.consumer("catch_up", "catch_up_0").await?, &numbered, |_| {});
+    follower.until(end).await?;
+    Ok(end as f64 / start.elapsed().as_secs_f64())
+}
+
+/// At 1,000 a second, each awaited before the next, counted from when it was due.
+async fn latency<P: Peer>(peer: &mut P, span: Duration, measured: &mut Measured) -> Result<()> {
+    let numbered = Numbered::new(200);
+    peer.stream("latency", &["latency_0".into()]).await?;
+    let mut producer = peer.producer("latency").await?;
+    let consumer = peer.consumer("latency", "latency_0").await?;
+    let (warm_up, events) = (u64::from(RATE) / 2, span.as_secs() * u64::from(RATE));
+    let schedule = Schedule::new(Instant::now() + Duration::from_millis(200), RATE);
+    let arrived = Arc::new(std::sync::Mutex::new(Latencies::new()?));
+    let into = Arc::clone(&arrived);
+    let follower = Follower::start(consumer, &numbered, move |number| {
+        if number >= warm_up
+            && let Ok(mut latencies) = into.lock()
+        {
+            latencies.record(schedule.due(number).elapsed());
+        }
+    });
+    let runtime = tokio::runtime::Handle::current();
+    let paced = tokio::task::spawn_blocking(move || {
+        let mut acknowledged = Latencies::new()?;
+        for number in 0..warm_up + events {
+            let payload = numbered.payload(number);
+            let due = schedule.wait(number);
+            runtime.block_on(producer.one(payload))?;
+            if number >= warm_up {
+                acknowledged.record(due.elapsed());
+            }
+        }
+        Ok::<_, crate::Failure>((acknowledged, producer))
+    });
+    let (acknowledged, _producer) = paced.await??;
+    follower.until(warm_up + events).await?;
+    let arrived = arrived.lock().map_err(|_| "a follower panicked")?;
+    for (name, latencies) in [("publish", &acknowledged), ("end_to_end", &*arrived)] {
+        measured.set(&format!("{name}_p50"), latencies.percentile_ms(50.0));
+        measured.set(&format!("{name}_p99"), latencies.percentile_ms(99.0));
+    }
+    Ok(())
+}
+
+/// A consumer that looks at each event, as an application does. Dropping it ends it.
+struct Follower {
+    seen: Arc<AtomicU64>,
+    task: JoinHandle<crate::Failure>,
+}
+
+impl Follower {
+    fn start(consumer: impl Consumer, numbered: &Numbered, each: impl FnMut(u64) + Send + 'static) -> Self {
+        let seen = Arc::new(AtomicU64::new(0));
+        let task = tokio::spawn(go_through(consumer, Tally::new(numbered.clone()), Arc::clone(&seen), each));
+        Self { seen, task }
+    }
+
+    /// Returns when every event below this number has come, each once and whole.
+    async fn until(&self, events: u64) -> Result<()> {
+        let mut last = (0, Instant::now());
+        loop {
+            let now = self.seen.load(Ordering::Relaxed);
+            if now >= events && !self.task.is_finished() {
+                return if now == events { Ok(()) } else { Err(format!("{now} delivered of {events}").into()) };
+            }
+            if now > last.0 {
+                last = (now, Instant::now());
+            } else if self.task.is_finished() || last.1.elapsed() > STALL {
+                return Err(format!("nothing more comes: {now} of {events} were delivered (or see below)").into());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn go_through(
+    mut consumer: impl Consumer,
+    mut tally: Tally,
+    seen: Arc<AtomicU64>,
+    mut each: impl FnMut(u64),
+) -> crate::Failure {
+    let fault = loop {
+        let payloads = match consumer.next().await {
+            Ok(payloads) => payloads,
+            Err(failure) => break failure,
+        };
+        for payload in payloads {
+            if let Some(number) = tally.take(&payload) {
+                each(number);
+            }
+        }
+        if tally.repeated + tally.damaged > 0 {
+            break format!("{} repeated, {} damaged", tally.repeated, tally.damaged).into();
+        }
+        seen.store(tally.events, Ordering::Relaxed);
+    };
+    eprintln!("a consumer ended: {fault}");
+    fault
+}
+
+/// Fails as absent when a program is not there.
+pub fn program(names: &[&str]) -> Result<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut all = std::env::split_paths(&path).flat_map(|dir| names.iter().map(move |name| Path::new(&dir).join(name)));
+    all.find(|path| path.is_file())
+        .ok_or_else(|| crate::peer::Absent(format!("`{}` is not installed", names[0])).into())
+}
