@@ -214,3 +214,62 @@ pub fn program(names: &[&str]) -> Result<std::path::PathBuf> {
     all.find(|path| path.is_file())
         .ok_or_else(|| crate::peer::Absent(format!("`{}` is not installed", names[0])).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::{Follower, publish_for};
+    use crate::Result;
+    use crate::peer::{Consumer, Producer};
+    use crate::tally::Numbered;
+
+    /// Acknowledges all but so many.
+    struct Losing(u64, u64);
+
+    impl Producer for Losing {
+        async fn send(&mut self, _: Bytes) -> Result<()> {
+            self.1 += 1;
+            Ok(())
+        }
+
+        async fn flush(&mut self) -> Result<u64> {
+            Ok(self.1 - self.0)
+        }
+
+        async fn one(&mut self, _: Bytes) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Gives these, then nothing.
+    struct Giving(Vec<Bytes>);
+
+    impl Consumer for Giving {
+        async fn next(&mut self) -> Result<Vec<Bytes>> {
+            if self.0.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            Ok(std::mem::take(&mut self.0))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_publish_that_is_not_acknowledged_fails_the_step() {
+        let (numbered, span) = (Numbered::new(200), Duration::from_millis(1));
+        assert!(publish_for(&mut Losing(0, 0), &numbered, 0, span).await.is_ok());
+        assert!(publish_for(&mut Losing(1, 0), &numbered, 0, span).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_repeated_or_damaged_event_fails_the_step() {
+        let numbered = Numbered::new(200);
+        let given = |numbers: &[u64]| Giving(numbers.iter().map(|number| numbered.payload(*number)).collect());
+        assert!(Follower::start(given(&[0, 1]), &numbered, |_| {}).until(2).await.is_ok());
+        assert!(Follower::start(given(&[0, 1, 1]), &numbered, |_| {}).until(2).await.is_err());
+        let damaged = Giving(vec![numbered.payload(0), numbered.payload(1).slice(1..)]);
+        assert!(Follower::start(damaged, &numbered, |_| {}).until(2).await.is_err());
+    }
+}
