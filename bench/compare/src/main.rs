@@ -90,7 +90,10 @@ async fn run(arguments: Arguments) -> Result<bool> {
                 }
                 Err(failure) => match failure.downcast::<peer::Absent>() {
                     Ok(absent) => left_out.push(format!("{name}: {}", absent.0)),
-                    Err(failure) => failed.push(format!("{name}: {failure}")),
+                    Err(failure) => {
+                        eprintln!("{name} FAILED: {failure}");
+                        failed.push(format!("{name}: {failure}"));
+                    }
                 },
             }
         }

@@ -31,12 +31,17 @@ impl EventFlow {
         // It writes down how to reach it for the command line: not where a person's contexts are.
         command.env("HOME", dir).env("XDG_CONFIG_HOME", dir);
         let server = Server::spawn(command, dir, port).await?;
-        let env = std::fs::read_to_string(data.join("dev.env"))?;
-        let api_key = env
-            .lines()
-            .find_map(|line| line.trim_start_matches("export ").strip_prefix("EVENTFLOW_API_KEY="))
-            .ok_or("dev.env has no API key")?;
-        let api_key = api_key.trim_matches(['"', '\'']).to_owned();
+        // The port accepts a little before the file is there. // poll
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let api_key = loop {
+            let env = std::fs::read_to_string(data.join("dev.env")).unwrap_or_default();
+            let mut lines = env.lines().map(|line| line.trim_start_matches("export "));
+            match lines.find_map(|line| line.strip_prefix("EVENTFLOW_API_KEY=")) {
+                Some(key) => break key.trim_matches(['"', '\'']).to_owned(),
+                None if std::time::Instant::now() > patience => return Err("dev.env has no API key".into()),
+                None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        };
         let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         Ok(Self { server, port, api_key, version })
     }
