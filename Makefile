@@ -63,10 +63,14 @@ bench: setup ## Measure publish, delivery and catch-up beside their ceilings (re
 	@$(TARGET_DIR)/release/eventflow-bench $(ARGS)
 
 compare: setup ## Race EventFlow against its peers on this machine, three rounds (release build)
-	@scripts/compare-setup.sh
+	@scripts/compare-setup.sh $(TARGET_DIR)/compare-tools
 	$(call timed,build,$(CARGO) build -p eventflow-cli --release --locked)
 	$(call timed,harness,$(CARGO) build --release --locked --manifest-path bench/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare)
-	@$(TARGET_DIR)/compare/release/eventflow-compare --eventflow $(TARGET_DIR)/release/eventflow $(ARGS)
+	@$(TARGET_DIR)/compare/release/eventflow-compare --eventflow $(TARGET_DIR)/release/eventflow \
+	  --tools $(TARGET_DIR)/compare-tools $(ARGS)
+
+compare-test: setup ## The tests of the harness of `compare`, which `test` and `ci` do not build
+	$(call timed,tests,$(CARGO) test --locked --manifest-path bench/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare)
 
 ## Parts of the above
 
@@ -99,4 +103,4 @@ help: ## This list
 	  /^## / { printf "\n%s\n", substr($$0, 4) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo demo-serve dev install check test ci bench compare build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help
+.PHONY: demo demo-serve dev install check test ci bench compare compare-test build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::server::Server;
@@ -20,14 +21,23 @@ impl std::fmt::Display for Absent {
 impl std::error::Error for Absent {}
 
 /// What was measured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct About {
     pub version: String,
     pub configuration: String,
     /// What is on disk when a publish is acknowledged.
-    pub flushed_before_ack: &'static str,
+    pub flushed_before_ack: String,
     /// Whether every acknowledged event was flushed.
     pub is_flushed: bool,
+}
+
+/// How a producer gathers events that the application gives it one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// As the client does when told nothing.
+    Default,
+    /// As it does when told what suits it best.
+    Best,
 }
 
 pub trait Peer {
@@ -38,7 +48,7 @@ pub trait Peer {
     fn server(&self) -> &Server;
     /// Creates a stream and groups that will read all of it.
     fn stream(&mut self, name: &str, groups: &[String]) -> impl Future<Output = Result<()>>;
-    fn producer(&self, stream: &str) -> impl Future<Output = Result<Self::Producer>>;
+    fn producer(&self, stream: &str, batching: Batching) -> impl Future<Output = Result<Self::Producer>>;
     /// The only member of a group, on a connection of its own.
     fn consumer(&self, stream: &str, group: &str) -> impl Future<Output = Result<Self::Consumer>>;
     /// How many events the server says it holds.
@@ -46,7 +56,7 @@ pub trait Peer {
 }
 
 pub trait Producer: Send + 'static {
-    /// One event; the client batches as it does at its best. Waits for room.
+    /// One event, which the client may let wait for company. Waits for room.
     fn send(&mut self, payload: Bytes) -> impl Future<Output = Result<()>> + Send;
     /// Waits until all is acknowledged; how many have been, in all.
     fn flush(&mut self) -> impl Future<Output = Result<u64>> + Send;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
@@ -14,37 +15,45 @@ use crate::Result;
 
 /// Ticks a second in `/proc/PID/stat`.
 const TICKS: f64 = 100.0;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a server has to end by itself.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 pub struct Server {
     /// None: somebody else ends it.
-    _child: Option<Child>,
+    child: Option<Child>,
     pid: u32,
     data: PathBuf,
 }
 
 impl Server {
-    /// Starts a program and returns when it accepts on a port. Dropping it kills it.
+    /// Starts a program and returns when it accepts on a port. Dropping it ends it and all its processes.
     pub async fn spawn(mut command: Command, data: &Path, port: u16) -> Result<Self> {
         let log = data.join("server.log");
         command
             .stdin(Stdio::null())
             .stdout(fs::File::create(&log)?)
             .stderr(fs::File::options().append(true).open(&log)?);
-        let mut child = command.kill_on_drop(true).spawn()?;
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().ok_or("the server ended at once")?;
+        let mut server = Self { child: Some(child), pid, data: data.into() };
         let start = Instant::now();
+        // poll
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            if child.try_wait()?.is_some() || start.elapsed() > PATIENCE {
+            if server.has_ended() || start.elapsed() > PATIENCE {
                 return Err(format!("the server does not serve: {}", fs::read_to_string(&log)?).into());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(Self { _child: Some(child), pid, data: data.into() })
+        Ok(server)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
     pub fn of(pid: u32, data: &Path) -> Self {
-        Self { _child: None, pid, data: data.into() }
+        Self { child: None, pid, data: data.into() }
     }
 
     /// Processor seconds of the server and all that descends from it, the ended included.
@@ -65,6 +74,20 @@ impl Server {
     }
 }
 
+/// Asks first: a server that has children of its own ends them. Then none of its group is left.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(group) = self.child.is_some().then(|| Pid::from_raw(self.pid as i32)).flatten() else { return };
+        let _ = kill_process(group, Signal::TERM);
+        let start = Instant::now();
+        // poll
+        while !self.has_ended() && start.elapsed() < FAREWELL {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -77,13 +100,18 @@ pub fn let_pass(dir: &Path) -> Result<()> {
 fn bytes_under(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
-        .filter(|entry| entry.file_name() != "pg_wal" && !entry.file_name().to_string_lossy().ends_with(".log"))
+        .filter(|entry| !is_besides(&entry.file_name().to_string_lossy()))
         .map(|entry| match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => bytes_under(&entry.path()),
             Ok(metadata) => metadata.len(),
             Err(_) => 0,
         })
         .sum()
+}
+
+/// The write-ahead log, and logs for people. Kafka's segments end in `.log` too; their names are numbers.
+fn is_besides(name: &str) -> bool {
+    name == "pg_wal" || (name.ends_with(".log") && !name.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 struct Times {
@@ -112,6 +140,12 @@ fn tree(pid: u32, all: &[Times]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_for_people_are_no_data_and_segments_are() {
+        assert!(is_besides("server.log") && is_besides("pg_wal"));
+        assert!(!is_besides("00000000000000000000.log") && !is_besides("1.blk"));
+    }
 
     #[test]
     fn a_server_is_charged_for_its_descendants_and_nobody_elses() {

@@ -1,37 +1,72 @@
 //! The one definition of the work.
 
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Result;
-use crate::figures::Measured;
 use crate::latency::Latencies;
 use crate::pace::Schedule;
-use crate::peer::{Consumer, Peer, Producer};
+use crate::peer::{About, Batching, Consumer, Peer, Producer};
 use crate::tally::{Numbered, Tally};
 
 const GROUPS: usize = 10;
+const PRODUCERS: usize = 32;
 const RATE: u32 = 1_000;
 /// Events between looks at the clock.
 const LOOK: u64 = 256;
 const WARM_UP: Duration = Duration::from_millis(500);
 /// How long nothing may come before it is given up.
 const STALL: Duration = Duration::from_secs(20);
+/// What a figure may take: so long, and so many times the span. Slow peers drain what was published for one span.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SPANS: u32 = 10;
 
-pub async fn measure<P: Peer>(mut peer: P, span: Duration) -> Result<Measured> {
-    let mut measured = Measured::new(peer.about());
-    publish(&mut peer, span, 200, &mut measured).await?;
-    publish(&mut peer, span, 1_000, &mut measured).await?;
-    measured.set("end_to_end", follow(&mut peer, span, "end_to_end", 1).await?);
-    measured.set("fan_out", follow(&mut peer, span, "fan_out", GROUPS).await?);
-    measured.set("catch_up", catch_up(&mut peer, span).await?);
-    latency(&mut peer, span, &mut measured).await?;
-    Ok(measured)
+/// One round of one peer: what it has measured, and which figures took too long.
+pub struct Round {
+    span: Duration,
+    pub about: Option<About>,
+    pub figures: BTreeMap<String, f64>,
+    pub left_out: Vec<String>,
 }
+
+impl Round {
+    pub fn new(span: Duration) -> Self {
+        Self { span, about: None, figures: BTreeMap::new(), left_out: Vec::new() }
+    }
+
+    /// Every step. Fails when an event is lost, repeated or damaged; a step that takes too long is left out.
+    pub async fn run<P: Peer>(&mut self, mut peer: P) -> Result<()> {
+        self.about = Some(peer.about());
+        let span = self.span;
+        self.step("publish_200", publish(&mut peer, span, "publish_200", 200, Batching::Best)).await?;
+        self.step("publish_1000", publish(&mut peer, span, "publish_1000", 1_000, Batching::Best)).await?;
+        self.step("publish_200_default", publish(&mut peer, span, "publish_200_default", 200, Batching::Default))
+            .await?;
+        self.step("producers", producers(&mut peer, span)).await?;
+        self.step("end_to_end", follow(&mut peer, span, "end_to_end", 1)).await?;
+        self.step("fan_out", follow(&mut peer, span, "fan_out", GROUPS)).await?;
+        self.step("catch_up", catch_up(&mut peer, span)).await?;
+        self.step("latency", latency(&mut peer, span)).await
+    }
+
+    async fn step(&mut self, name: &str, step: impl Future<Output = Result<Figures>>) -> Result<()> {
+        let limit = PATIENCE + SPANS * self.span;
+        match tokio::time::timeout(limit, step).await {
+            Ok(Ok(figures)) => self.figures.extend(figures),
+            Ok(Err(failure)) => return Err(format!("{name}: {failure}").into()),
+            Err(_) => self.left_out.push(format!("{name} took longer than {} s", limit.as_secs())),
+        }
+        Ok(())
+    }
+}
+
+type Figures = Vec<(String, f64)>;
 
 /// Publishes for so long from this number on; the number after the last. Fails unless all is acknowledged.
 async fn publish_for(producer: &mut impl Producer, numbered: &Numbered, from: u64, span: Duration) -> Result<u64> {
@@ -55,28 +90,66 @@ async fn check_stored(peer: &impl Peer, stream: &str, acknowledged: u64) -> Resu
     }
 }
 
-async fn publish(peer: &mut impl Peer, span: Duration, size: usize, measured: &mut Measured) -> Result<()> {
-    let (stream, numbered) = (format!("publish_{size}"), Numbered::new(size));
-    peer.stream(&stream, &[]).await?;
-    let mut producer = peer.producer(&stream).await?;
+async fn publish(
+    peer: &mut impl Peer,
+    span: Duration,
+    stream: &str,
+    size: usize,
+    batching: Batching,
+) -> Result<Figures> {
+    let numbered = Numbered::new(size);
+    peer.stream(stream, &[]).await?;
+    let mut producer = peer.producer(stream, batching).await?;
     let first = publish_for(&mut producer, &numbered, 0, WARM_UP).await?;
     let (cpu, disk, start) = (peer.server().cpu_seconds(), peer.server().disk_bytes(), Instant::now());
     let end = publish_for(&mut producer, &numbered, first, span).await?;
     let (seconds, events) = (start.elapsed().as_secs_f64(), (end - first) as f64);
-    measured.set(&stream, events / seconds);
-    if size == 200 {
-        measured.set("server_cpu", (peer.server().cpu_seconds() - cpu) / events * 1e6);
-        measured.set("disk_200", peer.server().disk_bytes().saturating_sub(disk) as f64 / events);
+    let mut figures = vec![(stream.to_owned(), events / seconds)];
+    if batching == Batching::Best {
+        let (cpu, disk) = (peer.server().cpu_seconds() - cpu, peer.server().disk_bytes().saturating_sub(disk));
+        figures.push((format!("server_cpu_{size}"), cpu / events * 1e6));
+        figures.push((format!("disk_{size}"), disk as f64 / events));
     }
-    check_stored(peer, &stream, end).await
+    check_stored(peer, stream, end).await?;
+    Ok(figures)
+}
+
+/// Producers on connections of their own, each of which waits for its event before it sends the next.
+async fn producers(peer: &mut impl Peer, span: Duration) -> Result<Figures> {
+    peer.stream("producers", &[]).await?;
+    let (numbered, next) = (Numbered::new(200), Arc::new(AtomicU64::new(0)));
+    let mut tasks = JoinSet::new();
+    let mut ready = Vec::new();
+    for _ in 0..PRODUCERS {
+        let mut producer = peer.producer("producers", Batching::Best).await?;
+        producer.one(numbered.payload(next.fetch_add(1, Ordering::Relaxed))).await?;
+        ready.push(producer);
+    }
+    let start = Instant::now();
+    for mut producer in ready {
+        let (numbered, next) = (numbered.clone(), Arc::clone(&next));
+        tasks.spawn(async move {
+            while start.elapsed() < span {
+                producer.one(numbered.payload(next.fetch_add(1, Ordering::Relaxed))).await?;
+            }
+            Ok::<_, crate::Failure>(producer)
+        });
+    }
+    let mut done = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        done.push(ended??);
+    }
+    let (seconds, events) = (start.elapsed().as_secs_f64(), next.load(Ordering::Relaxed));
+    check_stored(peer, "producers", events).await?;
+    Ok(vec![("producers".to_owned(), (events - PRODUCERS as u64) as f64 / seconds)])
 }
 
 /// Deliveries a second to so many groups, while one producer publishes, until each has all.
-async fn follow<P: Peer>(peer: &mut P, span: Duration, stream: &str, groups: usize) -> Result<f64> {
+async fn follow(peer: &mut impl Peer, span: Duration, stream: &str, groups: usize) -> Result<Figures> {
     let numbered = Numbered::new(200);
     let names: Vec<String> = (0..groups).map(|number| format!("{stream}_{number}")).collect();
     peer.stream(stream, &names).await?;
-    let mut producer = peer.producer(stream).await?;
+    let mut producer = peer.producer(stream, Batching::Best).await?;
     let mut followers = Vec::new();
     for name in &names {
         followers.push(Follower::start(peer.consumer(stream, name).await?, &numbered, |_| {}));
@@ -90,26 +163,26 @@ async fn follow<P: Peer>(peer: &mut P, span: Duration, stream: &str, groups: usi
     for follower in &followers {
         follower.until(end).await?;
     }
-    Ok((end - first) as f64 * groups as f64 / start.elapsed().as_secs_f64())
+    Ok(vec![(stream.to_owned(), (end - first) as f64 * groups as f64 / start.elapsed().as_secs_f64())])
 }
 
-async fn catch_up(peer: &mut impl Peer, span: Duration) -> Result<f64> {
+async fn catch_up(peer: &mut impl Peer, span: Duration) -> Result<Figures> {
     let numbered = Numbered::new(200);
     peer.stream("catch_up", &["catch_up_0".into()]).await?;
-    let mut producer = peer.producer("catch_up").await?;
+    let mut producer = peer.producer("catch_up", Batching::Best).await?;
     let end = publish_for(&mut producer, &numbered, 0, span).await?;
     // Joining counts.
     let start = Instant::now();
     let follower = Follower::start(peer.consumer("catch_up", "catch_up_0").await?, &numbered, |_| {});
     follower.until(end).await?;
-    Ok(end as f64 / start.elapsed().as_secs_f64())
+    Ok(vec![("catch_up".to_owned(), end as f64 / start.elapsed().as_secs_f64())])
 }
 
 /// At 1,000 a second, each awaited before the next, counted from when it was due.
-async fn latency<P: Peer>(peer: &mut P, span: Duration, measured: &mut Measured) -> Result<()> {
+async fn latency(peer: &mut impl Peer, span: Duration) -> Result<Figures> {
     let numbered = Numbered::new(200);
     peer.stream("latency", &["latency_0".into()]).await?;
-    let mut producer = peer.producer("latency").await?;
+    let mut producer = peer.producer("latency", Batching::Best).await?;
     let consumer = peer.consumer("latency", "latency_0").await?;
     let (warm_up, events) = (u64::from(RATE) / 2, span.as_secs() * u64::from(RATE));
     let schedule = Schedule::new(Instant::now() + Duration::from_millis(200), RATE);
@@ -128,7 +201,8 @@ async fn latency<P: Peer>(peer: &mut P, span: Duration, measured: &mut Measured)
         for number in 0..warm_up + events {
             let payload = numbered.payload(number);
             let due = schedule.wait(number);
-            runtime.block_on(producer.one(payload))?;
+            // Nobody can end this thread: it ends by itself.
+            runtime.block_on(tokio::time::timeout(STALL, producer.one(payload)))??;
             if number >= warm_up {
                 acknowledged.record(due.elapsed());
             }
@@ -138,11 +212,12 @@ async fn latency<P: Peer>(peer: &mut P, span: Duration, measured: &mut Measured)
     let (acknowledged, _producer) = paced.await??;
     follower.until(warm_up + events).await?;
     let arrived = arrived.lock().map_err(|_| "a follower panicked")?;
+    let mut figures = Vec::new();
     for (name, latencies) in [("publish", &acknowledged), ("end_to_end", &*arrived)] {
-        measured.set(&format!("{name}_p50"), latencies.percentile_ms(50.0));
-        measured.set(&format!("{name}_p99"), latencies.percentile_ms(99.0));
+        figures.push((format!("{name}_p50"), latencies.percentile_ms(50.0)));
+        figures.push((format!("{name}_p99"), latencies.percentile_ms(99.0)));
     }
-    Ok(())
+    Ok(figures)
 }
 
 /// A consumer that looks at each event, as an application does. Dropping it ends it.

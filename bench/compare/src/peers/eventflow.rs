@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::process::Command;
 
 use crate::Result;
-use crate::peer::{About, Absent, Consumer, Peer, Producer};
+use crate::peer::{About, Absent, Batching, Consumer, Peer, Producer};
 use crate::server::{Server, free_port, let_pass};
 
 pub struct EventFlow {
@@ -60,7 +60,7 @@ impl Peer for EventFlow {
         About {
             version: self.version.clone(),
             configuration: "eventflow dev, defaults: 8 partitions, idempotent producer".into(),
-            flushed_before_ack: "everything: Postgres' commit",
+            flushed_before_ack: "everything: Postgres' commit".into(),
             is_flushed: true,
         }
     }
@@ -78,7 +78,7 @@ impl Peer for EventFlow {
         Ok(())
     }
 
-    async fn producer(&self, stream: &str) -> Result<Publishing> {
+    async fn producer(&self, stream: &str, _: Batching) -> Result<Publishing> {
         Ok(Publishing { producer: self.client()?.producer(stream).build().await?, sent: 0 })
     }
 

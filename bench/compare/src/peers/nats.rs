@@ -10,7 +10,7 @@ use futures_util::stream::ReadyChunks;
 use tokio::process::Command;
 
 use crate::Result;
-use crate::peer::{About, Absent, Consumer, Peer, Producer};
+use crate::peer::{About, Absent, Batching, Consumer, Peer, Producer};
 use crate::server::{Server, free_port};
 use crate::workload::program;
 
@@ -26,8 +26,10 @@ pub struct Nats {
 }
 
 impl Nats {
-    pub async fn start(dir: &Path, is_flushed: bool) -> Result<Self> {
-        let binary = program(&["nats-server"])?;
+    /// The program is in `tools`, where `scripts/compare-setup.sh` puts a current one, or on the PATH.
+    pub async fn start(dir: &Path, tools: &Path, is_flushed: bool) -> Result<Self> {
+        let current = tools.join("bin/nats-server");
+        let binary = if current.is_file() { current } else { program(&["nats-server"])? };
         let version = Command::new(&binary).arg("--version").output().await?;
         let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         if is_flushed && !knows_always(&version) {
@@ -65,7 +67,7 @@ impl Peer for Nats {
                 "file storage, {}",
                 if self.is_flushed { "sync_interval always" } else { "defaults" }
             ),
-            flushed_before_ack: if self.is_flushed { "everything" } else { "nothing: every two minutes" },
+            flushed_before_ack: if self.is_flushed { "everything" } else { "nothing: every two minutes" }.into(),
             is_flushed: self.is_flushed,
         }
     }
@@ -93,7 +95,7 @@ impl Peer for Nats {
         Ok(())
     }
 
-    async fn producer(&self, stream: &str) -> Result<Publishing> {
+    async fn producer(&self, stream: &str, _: Batching) -> Result<Publishing> {
         let context = self.context().await?;
         Ok(Publishing { context, stream: stream.into(), flying: VecDeque::new(), acknowledged: 0 })
     }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::Result;
-use crate::peer::{About, Consumer, Peer, Producer};
+use crate::peer::{About, Batching, Consumer, Peer, Producer};
 use crate::server::{Server, free_port};
 use crate::workload::program;
 
@@ -57,7 +57,7 @@ impl Peer for Redis {
         About {
             version: self.version.clone(),
             configuration: format!("appendfsync {}, no snapshots", if self.is_flushed { "always" } else { "everysec" }),
-            flushed_before_ack: if self.is_flushed { "everything" } else { "nothing: once a second" },
+            flushed_before_ack: if self.is_flushed { "everything" } else { "nothing: once a second" }.into(),
             is_flushed: self.is_flushed,
         }
     }
@@ -74,9 +74,10 @@ impl Peer for Redis {
         Ok(())
     }
 
-    async fn producer(&self, stream: &str) -> Result<Publishing> {
+    async fn producer(&self, stream: &str, batching: Batching) -> Result<Publishing> {
         let client = self.client().await?;
-        Ok(Publishing { client, stream: stream.into(), waiting: Vec::new(), flying: JoinSet::new(), acknowledged: 0 })
+        let (waiting, flying) = (Vec::new(), JoinSet::new());
+        Ok(Publishing { client, stream: stream.into(), batching, waiting, flying, acknowledged: 0 })
     }
 
     async fn consumer(&self, stream: &str, group: &str) -> Result<Reading> {
@@ -91,6 +92,7 @@ impl Peer for Redis {
 pub struct Publishing {
     client: Client,
     stream: String,
+    batching: Batching,
     waiting: Vec<Bytes>,
     flying: JoinSet<Result<u64>>,
     acknowledged: u64,
@@ -109,6 +111,16 @@ impl Publishing {
             self.land().await?;
         }
         let (client, stream, events) = (self.client.clone(), self.stream.clone(), std::mem::take(&mut self.waiting));
+        if self.batching == Batching::Default {
+            // Commands by themselves, which the client writes together as it can.
+            self.flying.spawn(async move {
+                let add = |event| {
+                    client.xadd::<String, _, _, _, _>(stream.as_str(), false, None, "*", ("p", Value::Bytes(event)))
+                };
+                Ok(futures_util::future::try_join_all(events.into_iter().map(add)).await?.len() as u64)
+            });
+            return Ok(());
+        }
         self.flying.spawn(async move {
             let pipeline = client.pipeline();
             for event in events {

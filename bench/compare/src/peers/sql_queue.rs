@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::Result;
-use crate::peer::{About, Consumer, Peer, Producer};
+use crate::peer::{About, Batching, Consumer, Peer, Producer};
 use crate::server::{Server, let_pass};
 
 const BATCH: usize = 500;
@@ -30,7 +30,12 @@ impl SqlQueue {
     pub async fn start(dir: &Path) -> Result<Self> {
         let_pass(dir)?;
         let mut options = Options::new(dir, Search::default().path(std::env::var_os("PATH")));
-        options.settings = Settings::durable().set("shared_buffers", "256MB").set("default_toast_compression", "lz4");
+        // Deleted rows pile up between vacuums, and every read walks over them.
+        options.settings = Settings::durable()
+            .set("shared_buffers", "256MB")
+            .set("default_toast_compression", "lz4")
+            .set("autovacuum_naptime", "5s")
+            .set("autovacuum_vacuum_cost_delay", "0");
         let mut cluster = tokio::task::spawn_blocking(move || {
             let mut cluster = Cluster::prepare(options)?;
             cluster.start()?;
@@ -44,10 +49,16 @@ impl SqlQueue {
     }
 
     async fn client(&self) -> Result<Client> {
-        let (client, connection) = tokio_postgres::connect(&self.cluster.connection_url(), NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        connect(&self.cluster.connection_url()).await
     }
+}
+
+/// A plan made once, while a queue is empty, would read and sort all of it ever after.
+async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("set plan_cache_mode = force_custom_plan").await?;
+    Ok(client)
 }
 
 impl Drop for SqlQueue {
@@ -67,8 +78,9 @@ impl Peer for SqlQueue {
         About {
             version: format!("Postgres {}", self.cluster.binaries().version.text),
             configuration:
-                "fsync and synchronous_commit on, 256 MB of shared buffers, bytea payloads, polled every 1 ms".into(),
-            flushed_before_ack: "everything: the commit",
+                "fsync and synchronous_commit on, 256 MB of shared buffers, autovacuum every 5 s without pauses, bytea payloads, \
+                 polled every 1 ms".into(),
+            flushed_before_ack: "everything: the commit".into(),
             is_flushed: true,
         }
     }
@@ -92,22 +104,20 @@ impl Peer for SqlQueue {
         Ok(())
     }
 
-    async fn producer(&self, stream: &str) -> Result<Publishing> {
+    async fn producer(&self, stream: &str, batching: Batching) -> Result<Publishing> {
         let queues = self.queues.get(stream).ok_or("no such stream")?;
-        let insert =
-            |queue| format!("insert into q_{queue} (vt, message) select clock_timestamp(), unnest($1::bytea[])");
-        let last = queues.len() - 1;
-        let others: Vec<String> =
-            queues[..last].iter().map(|queue| format!("i_{queue} as ({})", insert(queue))).collect();
-        let with = if others.is_empty() { String::new() } else { format!("with {} ", others.join(", ")) };
-        let sql = with + &insert(&queues[last]);
-        let mut idle = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let client = self.client().await?;
-            let statement = client.prepare(&sql).await?;
-            idle.push((client, statement));
-        }
-        Ok(Publishing { idle, flying: JoinSet::new(), waiting: Vec::new(), acknowledged: 0 })
+        let mut publishing = Publishing {
+            url: self.cluster.connection_url(),
+            sql: insert_into(queues),
+            batching,
+            connections: 0,
+            idle: Vec::new(),
+            flying: JoinSet::new(),
+            waiting: Vec::new(),
+            acknowledged: 0,
+        };
+        publishing.connect().await?;
+        Ok(publishing)
     }
 
     async fn consumer(&self, _: &str, group: &str) -> Result<Reading> {
@@ -130,9 +140,24 @@ impl Peer for SqlQueue {
     }
 }
 
+/// One statement that inserts an array of events into every queue of a stream.
+fn insert_into(queues: &[String]) -> String {
+    let insert =
+        |queue: &String| format!("insert into q_{queue} (vt, message) select clock_timestamp(), unnest($1::bytea[])");
+    let inserts: Vec<String> = queues.iter().map(insert).collect();
+    let Some((last, others)) = inserts.split_last() else { return String::new() };
+    let with: Vec<String> = others.iter().enumerate().map(|(n, insert)| format!("i{n} as ({insert})")).collect();
+    if with.is_empty() { last.clone() } else { format!("with {} {last}", with.join(", ")) }
+}
+
 type Line = (Client, Statement);
 
 pub struct Publishing {
+    url: String,
+    sql: String,
+    batching: Batching,
+    /// Opened when needed.
+    connections: usize,
     idle: Vec<Line>,
     flying: JoinSet<Result<(Line, u64)>>,
     waiting: Vec<Bytes>,
@@ -140,6 +165,14 @@ pub struct Publishing {
 }
 
 impl Publishing {
+    async fn connect(&mut self) -> Result<()> {
+        let client = connect(&self.url).await?;
+        let statement = client.prepare(&self.sql).await?;
+        self.idle.push((client, statement));
+        self.connections += 1;
+        Ok(())
+    }
+
     async fn land(&mut self) -> Result<()> {
         if let Some(landed) = self.flying.join_next().await {
             let (line, inserted) = landed??;
@@ -150,11 +183,26 @@ impl Publishing {
     }
 
     async fn launch(&mut self) -> Result<()> {
-        if self.idle.is_empty() {
-            self.land().await?;
+        match (self.idle.is_empty(), self.connections < CONNECTIONS) {
+            (true, true) => self.connect().await?,
+            (true, false) => self.land().await?,
+            _ => {}
         }
         let (client, statement) = self.idle.pop().ok_or("no connection is left")?;
         let events = std::mem::take(&mut self.waiting);
+        if self.batching == Batching::Default {
+            // A statement an event, many under way on a connection.
+            self.flying.spawn(async move {
+                let (client_of, statement_of) = (&client, &statement);
+                let each = events.iter().map(|event| async move {
+                    let values: Vec<&[u8]> = vec![event];
+                    client_of.execute(statement_of, &[&values]).await
+                });
+                let inserted = futures_util::future::try_join_all(each).await?.iter().sum();
+                Ok(((client, statement), inserted))
+            });
+            return Ok(());
+        }
         self.flying.spawn(async move {
             let values: Vec<&[u8]> = events.iter().map(|event| &event[..]).collect();
             let inserted = client.execute(&statement, &[&values]).await?;
