@@ -36,10 +36,10 @@ impl Nats {
             return Err(Absent(format!("{version} has no `sync_interval: always`, 2.10 has")).into());
         }
         let port = free_port()?;
-        let sync = if is_flushed { "sync_interval: always" } else { "" };
+        let sync = if is_flushed { ", sync_interval: always" } else { "" };
         let config = dir.join("nats.conf");
         let store = dir.join("store");
-        std::fs::write(&config, format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store:?} {sync} }}\n"))?;
+        std::fs::write(&config, format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store:?}{sync} }}\n"))?;
         let mut command = Command::new(binary);
         command.arg("-c").arg(config);
         Ok(Self { server: Server::spawn(command, dir, port).await?, port, version, is_flushed })

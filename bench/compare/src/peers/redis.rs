@@ -37,9 +37,11 @@ impl Redis {
         // Debian's redis-tools has the server under another name; it looks at how it is called.
         command.arg0("redis-server").current_dir(dir);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+        // Rewriting the file in the middle of a step would be charged to that step, and its size with it.
+        command.args(["--auto-aof-rewrite-percentage", "0"]);
         command.args(["--appendfsync", if is_flushed { "always" } else { "everysec" }]);
         let server = Server::spawn(command, dir, port).await?;
-        Ok(Self { server, port, version: String::from_utf8_lossy(&version).trim().into(), is_flushed })
+        Ok(Self { server, port, version: short(&String::from_utf8_lossy(&version)), is_flushed })
     }
 
     async fn client(&self) -> Result<Client> {
@@ -49,6 +51,12 @@ impl Redis {
     }
 }
 
+/// `Redis server v=7.0.15 sha=…`
+fn short(version: &str) -> String {
+    let number = version.split_whitespace().find_map(|word| word.strip_prefix("v="));
+    number.map_or_else(|| version.trim().to_owned(), |number| format!("Redis {number}"))
+}
+
 impl Peer for Redis {
     type Producer = Publishing;
     type Consumer = Reading;
@@ -56,7 +64,10 @@ impl Peer for Redis {
     fn about(&self) -> About {
         About {
             version: self.version.clone(),
-            configuration: format!("appendfsync {}, no snapshots", if self.is_flushed { "always" } else { "everysec" }),
+            configuration: format!(
+                "appendfsync {}, no snapshots, no rewriting",
+                if self.is_flushed { "always" } else { "everysec" }
+            ),
             flushed_before_ack: if self.is_flushed { "everything" } else { "nothing: once a second" }.into(),
             is_flushed: self.is_flushed,
         }
