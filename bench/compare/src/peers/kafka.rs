@@ -72,14 +72,20 @@ fn version(jars: &Path) -> Option<String> {
     names.filter_map(|name| Some(name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar")?.to_owned())).next()
 }
 
+/// Kafka keeps offsets in one of its own.
+const OFFSETS: &str = concat!(
+    "offsets.topic.replication.factor=1\n", // Kafka's name
+    "offsets.topic.num.partitions=8\n",     // Kafka's name
+);
+
 fn configuration(dir: &Path, port: u16, controller: u16, is_flushed: bool) -> String {
     let flush = if is_flushed { "log.flush.interval.messages=1\n" } else { "" };
     format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-         log.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=8\n{flush}",
+         log.dirs={}\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n{OFFSETS}{flush}",
         dir.join("logs").display()
     )
 }
@@ -105,11 +111,11 @@ impl Peer for Kafka {
     }
 
     async fn stream(&mut self, name: &str, _: &[String]) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        let kafka: AdminClient<DefaultClientContext> = self.client().create()?;
+        let new = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        for created in admin.create_topics([&topic], &options).await? {
-            created.map_err(|(topic, code)| format!("{topic}: {code}"))?;
+        for created in kafka.create_topics([&new], &options).await? {
+            created.map_err(|(name, code)| format!("{name}: {code}"))?;
         }
         Ok(())
     }
