@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, context::PublishAckFuture, stream};
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use crate::workload::program;
 /// The server refuses more than 10,000.
 const OUTSTANDING: usize = 8_000;
 const BATCH: usize = 1_000;
+/// The client gives up after 5 s, which so many outstanding take on a slow disk when each is flushed by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Nats {
     server: Server,
@@ -46,7 +49,9 @@ impl Nats {
     }
 
     async fn context(&self) -> Result<jetstream::Context> {
-        Ok(jetstream::new(async_nats::connect(format!("127.0.0.1:{}", self.port)).await?))
+        let mut context = jetstream::new(async_nats::connect(format!("127.0.0.1:{}", self.port)).await?);
+        context.set_timeout(PATIENCE);
+        Ok(context)
     }
 }
 
