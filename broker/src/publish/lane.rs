@@ -198,6 +198,15 @@ impl Lane {
 
     /// Starts what can be started on the two connections.
     fn start(&mut self, main: &mut Option<Call>, side: &mut Option<Call>) {
+        loop {
+            self.start_main(main);
+            if !self.start_side(side) {
+                return;
+            }
+        }
+    }
+
+    fn start_main(&mut self, main: &mut Option<Call>) {
         while main.is_none() && !self.queue.is_empty() {
             let taken = self.queue.take(FLUSH_BYTES, FLUSH_SUBMISSIONS, &self.parked());
             if taken.is_empty() {
@@ -218,20 +227,28 @@ impl Lane {
                 *main = Some(Box::pin(line.call(flush, wait)));
             }
         }
-        while side.is_none() && self.side.is_some() {
-            let Some(submissions) = self.waiting.pop_front() else { return };
+    }
+
+    /// True: partitions are parked no longer, because all that waited for a call was refused without one. No call's end will go on
+    /// with what is queued for them.
+    fn start_side(&mut self, side: &mut Option<Call>) -> bool {
+        let mut freed = false;
+        while side.is_none()
+            && let Some(submissions) = self.waiting.pop_front()
+        {
             // Something before them may have been refused since they were put here.
             let (flush, deferred) = Flush::plan(in_order(submissions), &self.producer);
             if !deferred.is_empty() {
                 self.waiting.push_front(deferred);
             }
-            if !flush.is_empty()
-                && let Some(line) = self.side.take()
-            {
+            if flush.is_empty() {
+                freed = true;
+            } else if let Some(line) = self.side.take() {
                 self.aside = flush.partitions().collect();
                 *side = Some(Box::pin(line.call(flush, true)));
             }
         }
+        freed
     }
 
     /// Answers what is decided, puts back what is not, and hands what was appended to the tail.

@@ -194,6 +194,54 @@ async fn a_publish_stream_keeps_order_after_a_reused_key() {
     assert_eq!(log, ["first", "1", "3", "4"]);
 }
 
+/// A refusal at the end of one call refuses what was put off for the next, which leaves no call: what had to wait behind both is
+/// answered all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_refusals_that_need_no_call_is_answered() {
+    let ground = Ground::new().await;
+    // Two partitions, two lanes: a request for the second says that those before it have reached the first.
+    let app = ground.broker(&[("database.lanes", "2")]).await;
+    let mut clients = Clients::new(&app, &ground.key("acme").await).await;
+    clients.create_stream("orders", 2).await;
+    publish(&mut clients, request(vec![keyed("a", "first")])).await;
+    let mut lock = ground.database.connect().await;
+    let lock = lock.transaction().await.expect("a transaction");
+    let first = "select 1 from eventflow.partition_head order by partition_id limit 1 for update";
+    lock.batch_execute(first).await.expect("locked");
+    let mut before = clients.clone();
+    let before = tokio::spawn(async move { before.publish("orders", 0, &["before"]).await });
+    ground.until_an_append_waits().await;
+
+    let producer = Uuid::new_v4();
+    let run = |sequence, events| v1::PublishRequest { events, ..sequenced("orders", producer, 0, sequence, &[]) };
+    // The first two go together, and the second, which says something else under the same key, is put off. The third has no room.
+    let large = "x".repeat(950 * 1024);
+    let requests = [
+        run(0, vec![keyed("a", &large), event(&large), event(&large)]),
+        run(3, vec![keyed("a", "changed")]),
+        run(4, vec![event(&large)]),
+        v1::PublishRequest { partition: Some(1), ..request(vec![event("behind")]) },
+    ];
+    let frames = requests.map(|publish| v1::PublishStreamRequest { publish: Some(publish) });
+    let answers = clients.publisher.publish_stream(tokio_stream::iter(frames)).await.expect("a stream").into_inner();
+    let came = async {
+        // poll
+        while !log_of(&ground.database, "orders").await.iter().any(|(_, text)| text == "behind") {}
+    };
+    eventflow_testkit::within("the last request", came).await;
+    lock.rollback().await.expect("unlocked");
+    let said = answers.map(|answer| match answer.expect("an answer").answer.expect("set") {
+        Answer::Published(published) => match &published.results[0].outcome {
+            Some(Outcome::Error(error)) => error.reason.clone(),
+            _ => "appended".to_owned(),
+        },
+        Answer::Error(error) => error.reason,
+    });
+    let said: Vec<String> = eventflow_testkit::within("all answers", said.collect()).await;
+    assert_eq!(said, ["IDEMPOTENCY_KEY_REUSED", "PRECEDING_FAILED", "PRECEDING_FAILED", "appended"]);
+    before.await.expect("published");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_published_under_keys_stands_where_a_model_says() {
     let (ground, _app, mut clients) = spine().await;
