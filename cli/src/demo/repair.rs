@@ -18,7 +18,7 @@ use super::{
 use crate::failure::Result;
 
 /// Between looks at the number of dead letters.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// An answer to what the schema does not allow.
 const SCHEMA_VIOLATION: &str = "SCHEMA_VIOLATION";
