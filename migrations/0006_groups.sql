@@ -126,6 +126,7 @@ begin
     delete from group_claim where group_id = p_group and organization_id = p_organization;
     delete from retry where group_id = p_group and organization_id = p_organization;
     delete from dead_letter_event where group_id = p_group and organization_id = p_organization;
+    delete from redrive where group_id = p_group and organization_id = p_organization;
     return v_members;
 end
 $$;

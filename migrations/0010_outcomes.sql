@@ -72,10 +72,12 @@ create table retry (
     broker_id uuid,
     reason text not null,
     error_class text not null,
-    -- The newest attempts: [{"attempt", "at_us", "member", "reason", "error_class", "duration_ms"}].
+    -- The newest attempts: [{"attempt", "at_us", "member", "reason", "error_class", "duration_ms", "trace_id"}].
     history jsonb not null,
     -- It was a dead letter, and somebody gave it back.
     redriven boolean not null default false,
+    -- With which redrive. It waits for its first member as long as it has no attempts and no holder.
+    redrive_id uuid,
     -- Its group keeps the order of its key: what stands behind it of the key waits for it. Not what was redriven.
     key_ordered boolean not null default false,
     -- It waits for an earlier one of its key: nobody may take it.
@@ -96,6 +98,7 @@ create table retry (
 create index retry_due on retry (group_id, due_at) where holder is null and not in_place and not parked;
 create index retry_key on retry (group_id, partition_id, key, event_offset) where key_ordered;
 create index retry_broker on retry (broker_id) where broker_id is not null;
+create index retry_redrive on retry (redrive_id) where redrive_id is not null;
 
 -- Events that a group gave up on. One of each at a time: a replay that fails again replaces what it failed with before.
 create table dead_letter_event (
@@ -119,9 +122,12 @@ create table dead_letter_event (
     headers text,
     payload bytea not null,
     edit dead_letter_edit,
+    -- The redrive with which it died again.
+    redrive_id uuid,
     constraint dead_letter_event_once unique (group_id, partition_id, event_offset)
 );
 create index dead_letter_event_newest on dead_letter_event (group_id, dead_at);
+create index dead_letter_event_redrive on dead_letter_event (redrive_id) where redrive_id is not null;
 
 -- A failed attempt. `from_offset` names the claim that the event was dealt from; null: it was a retry. Without a delay it is the
 -- last one.
@@ -136,7 +142,9 @@ create type failure_input_v1 as (
     reason text,
     error_class text,
     member_name text,
-    duration_ms bigint
+    duration_ms bigint,
+    -- Empty: not said.
+    trace_id text
 );
 
 -- What is done of a claim, failed events among it, as the text of an int8multirange.
@@ -173,7 +181,7 @@ language sql volatile
 as $$
     select jsonb_build_array(jsonb_build_object(
         'attempt', p_attempt, 'at_us', (extract(epoch from clock_timestamp()) * 1000000)::bigint, 'member', p_failure.member_name, 'reason', p_failure.reason,
-        'error_class', p_failure.error_class, 'duration_ms', p_failure.duration_ms))
+        'error_class', p_failure.error_class, 'duration_ms', p_failure.duration_ms, 'trace_id', p_failure.trace_id))
 $$;
 
 -- The newest so many attempts.
@@ -193,13 +201,13 @@ as $$
     )
     insert into dead_letter_event as d (
         organization_id, group_id, partition_id, event_offset, attempts, reason, error_class, history, appended_at, publisher,
-        id, type, key, event_time, content_type, headers, payload, edit)
+        id, type, key, event_time, content_type, headers, payload, edit, redrive_id)
     select organization_id, group_id, partition_id, event_offset, attempts, reason, error_class, history, appended_at, publisher,
-           id, type, key, event_time, content_type, headers, payload, edit
+           id, type, key, event_time, content_type, headers, payload, edit, redrive_id
     from gone
     on conflict on constraint dead_letter_event_once do update
     set attempts = excluded.attempts, reason = excluded.reason, error_class = excluded.error_class, history = excluded.history,
-        dead_at = clock_timestamp()
+        dead_at = clock_timestamp(), redrive_id = excluded.redrive_id
 $$;
 
 -- Shared groups -----------------------------------------------------------------------------------------------------------
@@ -352,7 +360,7 @@ begin
           and c.from_offset = d.from_offset and c.lease_epoch = d.lease_epoch and c.holder = p_holder);
     select coalesce(array_agg(f.place::integer), '{}') into v_lost_failures
     from unnest(p_failures) with ordinality as f(partition_id, event_offset, from_offset, lease_epoch, delay_ms, lost_only, alone,
-                                                  reason, error_class, member_name, duration_ms, place)
+                                                  reason, error_class, member_name, duration_ms, trace_id, place)
     where f.from_offset is null and not exists (
         select 1 from retry r
         where r.group_id = p_group and r.organization_id = p_organization and r.partition_id = f.partition_id
@@ -395,7 +403,7 @@ begin
     for v_dead in
         select f.partition_id, array_agg(f.event_offset) as offsets
         from unnest(p_failures) with ordinality as f(partition_id, event_offset, from_offset, lease_epoch, delay_ms, lost_only,
-                                                     alone, reason, error_class, member_name, duration_ms, place)
+                                                     alone, reason, error_class, member_name, duration_ms, trace_id, place)
         join retry r on r.group_id = p_group and r.organization_id = p_organization and r.partition_id = f.partition_id
             -- Freed just now, or just made: nobody else has it.
             and r.event_offset = f.event_offset and r.holder is null

@@ -152,7 +152,7 @@ pub const MUTANTS: &[Mutant] = &[
                 "bury",
                 "    on conflict on constraint dead_letter_event_once do update\n    \
                  set attempts = excluded.attempts, reason = excluded.reason, error_class = excluded.error_class, \
-                 history = excluded.history,\n        dead_at = clock_timestamp()\n",
+                 history = excluded.history,\n        dead_at = clock_timestamp(), redrive_id = excluded.redrive_id\n",
                 "",
             ),
         ],

@@ -47,7 +47,7 @@ pub enum Command {
     Ack(client::poll::Ack),
     /// Consumer groups: create, list, describe, seek, pause, resume, delete
     Group(client::group::Arguments),
-    /// Events that groups gave up on: list, show, redrive, discard
+    /// Events that groups gave up on: list, show, edit, redrive, discard
     Dlq(client::dlq::Arguments),
     /// Alerts on how far groups are behind: create, list, show, update, delete, test, rotate-secret
     Alert(client::alert::Arguments),

@@ -122,6 +122,9 @@ pub struct FailedAttempt {
     pub error_class: String,
     /// How long the member had had the event.
     pub duration: Duration,
+    /// Id of the trace in which it failed, as the member said; otherwise of the trace in which the event was published. Empty: neither
+    /// is known.
+    pub trace_id: String,
 }
 
 /// Which dead letters of a group; all, unless narrowed.
@@ -169,13 +172,43 @@ impl Which {
 }
 
 /// What was done with dead letters, or would be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Handled {
     /// How many; the oldest first, at most 10,000 a call.
     pub dead_letters: i64,
     /// There are more: ask again.
     pub more: bool,
+    /// Id of the redrive with which they went back, if they did.
+    pub redrive_id: Option<String>,
+}
+
+/// What one call gave back: its events are waiting, retrying, dead letters again, cancelled, or done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Redrive {
+    /// Id, a UUID.
+    pub id: String,
+    /// Whose credential it had: `key:` or `user:` and an id.
+    pub actor: String,
+    /// When it began (database time).
+    pub start_time: SystemTime,
+    /// Events that it gave back.
+    pub events: i64,
+    /// Events that no member has been given yet.
+    pub waiting: i64,
+    /// Events that members have, or that failed again and wait for another attempt.
+    pub retrying: i64,
+    /// Events that became dead letters again.
+    pub dead_letters: i64,
+    /// Events that became dead letters as before, because it was cancelled.
+    pub cancelled: i64,
+    /// Events that were processed, or that a seek took out of the group's way.
+    pub done: i64,
+    /// When it was cancelled.
+    pub cancel_time: Option<SystemTime>,
+    /// When the last of them falls due, or did.
+    pub last_due_time: SystemTime,
 }
 
 /// The dead letters of one group. From [`Client::dead_letters`].
@@ -250,8 +283,8 @@ impl DeadLetters {
         required(self.client.unary(call).await?.edit, "edit")?.try_into()
     }
 
-    /// Gives dead letters back to the group, so many a second (0: all at once): each is delivered again, with all attempts
-    /// before it.
+    /// Gives dead letters back to the group, so many a second (0: all at once), behind what an earlier redrive at a rate still has
+    /// waiting: each is delivered again, with all attempts before it.
     ///
     /// # Errors
     /// `CONSUMER_GROUP_NOT_FOUND`, `INVALID_ARGUMENT`.
@@ -281,7 +314,34 @@ impl DeadLetters {
             async move { broker.dead_letters().redrive_dead_letters(request).await }
         };
         let done = self.client.unary(call).await?;
-        Ok(Handled { dead_letters: done.dead_letters, more: done.more })
+        let redrive_id = Some(done.redrive_id).filter(|id| !id.is_empty());
+        Ok(Handled { dead_letters: done.dead_letters, more: done.more, redrive_id })
+    }
+
+    /// How far the redrives of the group have come, the newest first: the newest 100, and older ones that go on.
+    ///
+    /// # Errors
+    /// `CONSUMER_GROUP_NOT_FOUND`.
+    pub async fn redrives(&self) -> Result<Vec<Redrive>> {
+        let call = |broker: Transport| {
+            let request = v1::ListRedrivesRequest { group: self.group.clone() };
+            async move { broker.dead_letters().list_redrives(request).await }
+        };
+        self.client.unary(call).await?.redrives.into_iter().map(Redrive::try_from).collect()
+    }
+
+    /// Makes dead letters again of the events of a redrive that no member has been given yet; what members have goes on.
+    ///
+    /// # Errors
+    /// `REDRIVE_NOT_FOUND`, `CONSUMER_GROUP_NOT_FOUND`.
+    pub async fn cancel_redrive(&self, id: impl Into<String>) -> Result<Redrive> {
+        let request =
+            v1::CancelRedriveRequest { group: self.group.clone(), redrive_id: id.into(), request_id: request_id() };
+        let call = |broker: Transport| {
+            let request = request.clone();
+            async move { broker.dead_letters().cancel_redrive(request).await }
+        };
+        required(self.client.unary(call).await?.redrive, "redrive")?.try_into()
     }
 
     /// Removes dead letters for good.
@@ -313,7 +373,7 @@ impl DeadLetters {
             async move { broker.dead_letters().discard_dead_letters(request).await }
         };
         let done = self.client.unary(call).await?;
-        Ok(Handled { dead_letters: done.dead_letters, more: done.more })
+        Ok(Handled { dead_letters: done.dead_letters, more: done.more, redrive_id: None })
     }
 }
 
@@ -329,6 +389,7 @@ impl TryFrom<v1::DeadLetterEvent> for DeadLetter {
             reason: attempt.reason,
             error_class: attempt.error_class,
             duration: duration_from_wire(&attempt.duration.unwrap_or_default()),
+            trace_id: attempt.trace_id,
         };
         Ok(Self {
             id: letter.dead_letter_id,
@@ -339,6 +400,26 @@ impl TryFrom<v1::DeadLetterEvent> for DeadLetter {
             dead_time: time_from_wire(&required(letter.dead_time, "dead_letter.dead_time")?),
             history: letter.history.into_iter().map(attempt).collect(),
             edit: letter.edit.map(LastEdit::try_from).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<v1::Redrive> for Redrive {
+    type Error = Error;
+
+    fn try_from(redrive: v1::Redrive) -> Result<Self> {
+        Ok(Self {
+            id: redrive.redrive_id,
+            actor: redrive.actor,
+            start_time: time_from_wire(&required(redrive.start_time, "redrive.start_time")?),
+            events: redrive.events,
+            waiting: redrive.waiting_events,
+            retrying: redrive.retrying_events,
+            dead_letters: redrive.dead_letters,
+            cancelled: redrive.cancelled_events,
+            done: redrive.done_events,
+            cancel_time: redrive.cancel_time.map(|time| time_from_wire(&time)),
+            last_due_time: time_from_wire(&required(redrive.last_due_time, "redrive.last_due_time")?),
         })
     }
 }

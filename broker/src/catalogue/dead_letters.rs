@@ -2,7 +2,9 @@
 
 use crate::catalogue::{Answer, Catalogue, Once, groups::existing_group, streams::existing};
 use crate::domain::audit::Target;
-use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, EventEdit, Handled, Place, dead_letter_not_found};
+use crate::domain::dead_letter::{
+    DeadLetter, DeadLetterFilter, EventEdit, Handled, Place, Redrive, dead_letter_not_found, redrive_not_found,
+};
 use crate::domain::event::Event;
 use crate::domain::ids::GroupName;
 use crate::domain::page::{List, page_size};
@@ -106,6 +108,35 @@ impl Catalogue {
         self.0.store.change(by.clone(), once, edited, work).await
     }
 
+    /// How far the redrives of a group have come, the newest first.
+    pub async fn list_redrives(&self, granted: &Granted<Read>, group: &GroupName) -> Result<Vec<Redrive>> {
+        let found = |tenant: Tenant| async move {
+            let group = existing_group(&tenant, granted, group).await?;
+            dead_letters::redrives(&tenant, group.id, None).await
+        };
+        self.0.store.tenant(granted.organization(), found).await
+    }
+
+    /// Makes dead letters again of what no member has been given.
+    pub async fn cancel_redrive(
+        &self,
+        granted: &Granted<ManageGroups>,
+        once: &Once<Redrive>,
+        group: &GroupName,
+        id: Uuid,
+    ) -> Result<Answer<Redrive>> {
+        let work = |tenant: Tenant| async move {
+            let found = existing_group(&tenant, granted, group).await?;
+            let cancelled = dead_letters::cancel_redrive(&tenant, found.id, id).await?;
+            cancelled.ok_or_else(|| redrive_not_found(group, id))
+        };
+        let cancelled = |redrive: &Redrive| {
+            let what = format!("redrive {}, {} of {} events", redrive.id, redrive.cancelled, redrive.events);
+            Target::group(group).saying(what)
+        };
+        self.0.store.change(granted.actor(), once, cancelled, work).await
+    }
+
     /// Redrives or discards. A preview changes nothing, and is not remembered.
     pub async fn change_dead_letters(
         &self,
@@ -120,7 +151,7 @@ impl Catalogue {
             match verb {
                 _ if *validate_only => dead_letters::count(&tenant, group.id, filter).await,
                 DeadLetterVerb::Redrive { spacing_us } => {
-                    dead_letters::redrive(&tenant, group.id, filter, *spacing_us).await
+                    dead_letters::redrive(&tenant, group.id, filter, *spacing_us, &granted.actor().name).await
                 }
                 DeadLetterVerb::Discard => dead_letters::discard(&tenant, group.id, filter).await,
             }

@@ -2,6 +2,7 @@
 
 use crate::delivery::explain::Sent;
 use crate::domain::position::Fence;
+use crate::domain::retry::Why;
 use crate::domain::{Error, Reason, Result};
 use std::ops::Range;
 use std::time::Duration;
@@ -52,13 +53,11 @@ pub struct EventOutcome {
 pub enum Verdict {
     Ack,
     Nack {
-        reason: String,
-        error_class: String,
+        why: Why,
         delay_ms: Option<i64>,
     },
     DeadLetter {
-        reason: String,
-        error_class: String,
+        why: Why,
     },
     /// None: by the group's ack timeout.
     Extend {

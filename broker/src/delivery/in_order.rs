@@ -13,7 +13,7 @@ use crate::delivery::session::{Done, End, Session};
 use crate::delivery::session_expired;
 use crate::domain::group::DeliveryMode;
 use crate::domain::position::Fence;
-use crate::domain::retry::{Cause, Fate, OnFailure, Tries, decide};
+use crate::domain::retry::{Cause, Fate, OnFailure, Tries, Why, decide};
 use crate::domain::{Applied, Error, Reason, Result};
 use crate::store::outcomes::{Failed as Attempt, Key};
 use crate::store::progress::Committed;
@@ -132,12 +132,10 @@ impl Session {
             return;
         }
         match verdict {
-            Verdict::Nack { reason, error_class, delay_ms } => {
-                self.fail(partition, offsets.start, Cause::Nack { delay_ms }, (reason, error_class), reply);
+            Verdict::Nack { why, delay_ms } => {
+                self.fail(partition, offsets.start, Cause::Nack { delay_ms }, why, reply);
             }
-            Verdict::DeadLetter { reason, error_class } => {
-                self.fail(partition, offsets.start, Cause::GivenUp, (reason, error_class), reply);
-            }
+            Verdict::DeadLetter { why } => self.fail(partition, offsets.start, Cause::GivenUp, why, reply),
             Verdict::Ack | Verdict::Extend { .. } => {
                 let (forward, answer) = oneshot::channel();
                 self.commit(vec![PartitionCommit { partition, fence, next_offset: offsets.end }], forward);
@@ -158,7 +156,7 @@ impl Session {
         partition: u32,
         offset: i64,
         cause: Cause,
-        (reason, error_class): (String, String),
+        why: Why,
         reply: oneshot::Sender<Vec<OutcomeFailure>>,
     ) {
         let policy = self.group.retry;
@@ -184,8 +182,7 @@ impl Session {
             delay_ms,
             lost_only: false,
             alone: false,
-            reason,
-            error_class,
+            why,
             member: self.member.as_str().into(),
             duration_ms: 0,
         };

@@ -86,6 +86,8 @@ pub struct FailedAttempt {
     pub reason: String,
     pub error_class: String,
     pub duration_ms: i64,
+    /// Of the trace in which it failed; empty: the member did not say.
+    pub trace_id: String,
 }
 
 /// Which dead letters; what is not set does not narrow.
@@ -104,6 +106,36 @@ pub struct DeadLetterFilter {
 pub struct Handled {
     pub dead_letters: i64,
     pub more: bool,
+    /// With which redrive they went back; None: with none.
+    pub redrive: Option<Uuid>,
+}
+
+/// Dead letters that were given back at one time, and how far that is. What is in none of the counts is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redrive {
+    pub id: Uuid,
+    pub actor: String,
+    /// Times are microseconds since 1970, database time.
+    pub started_at: i64,
+    pub events: i64,
+    /// No member has been given them.
+    pub waiting: i64,
+    /// With a member, or failed and waiting for another attempt.
+    pub retrying: i64,
+    /// Dead letters again.
+    pub died: i64,
+    /// Dead letters as they were before, because it was cancelled.
+    pub cancelled: i64,
+    pub cancelled_at: Option<i64>,
+    /// When the last of them is due.
+    pub last_due_at: i64,
+}
+
+impl Redrive {
+    /// Events that were processed, or that nobody is to process any more: a seek moved past them, or another redrive had them.
+    pub fn done(&self) -> i64 {
+        (self.events - self.waiting - self.retrying - self.died - self.cancelled).max(0)
+    }
 }
 
 /// A place in the list, as a page token keeps it.
@@ -140,6 +172,11 @@ pub fn dead_letter_not_found(group: &GroupName, id: Uuid) -> Error {
         "consumer group `{group}` has no dead letter `{id}`; it may have been redriven or discarded: list what there is"
     );
     Error::new(Reason::DeadLetterNotFound, message).fact("group", group).fact("dead_letter_id", id)
+}
+
+pub fn redrive_not_found(group: &GroupName, id: Uuid) -> Error {
+    let message = format!("consumer group `{group}` has no redrive `{id}`: list them; the newest 100 are kept");
+    Error::new(Reason::RedriveNotFound, message).fact("group", group).fact("redrive_id", id)
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ reasons! {
     CommitOutOfRange = "COMMIT_OUT_OF_RANGE", OutOfRange, "A commit lies beyond what was delivered.";
     AckDeadlinePassed = "ACK_DEADLINE_PASSED", FailedPrecondition, "The outcome came after the event's deadline; the event is tried again.";
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, "No such dead letter of this group.";
+    RedriveNotFound = "REDRIVE_NOT_FOUND", NotFound, "No such redrive of this group.";
     EventNotInFlight = "EVENT_NOT_IN_FLIGHT", FailedPrecondition, "The session does not have the event, or has settled it before.";
     OutcomeOutOfOrder = "OUTCOME_OUT_OF_ORDER", FailedPrecondition, "In an ordered group only the next event can be settled.";
     DeliveryModeMismatch = "DELIVERY_MODE_MISMATCH", FailedPrecondition, "The request is for the other delivery mode of the group.";

@@ -158,6 +158,22 @@ pub fn decide(policy: &RetryPolicy, tries: Tries, cause: &Cause, random: u64) ->
     Fate::Retry { delay_ms, lost_only, alone: last_chance }
 }
 
+/// What a failure is put down to, by whoever had the event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Why {
+    pub reason: String,
+    pub error_class: String,
+    /// Of the trace in which it failed, 32 hexadecimal digits; empty: not said.
+    pub trace_id: String,
+}
+
+impl Why {
+    /// Without a trace.
+    pub fn new(reason: impl Into<String>, error_class: impl Into<String>) -> Self {
+        Self { reason: reason.into(), error_class: error_class.into(), trace_id: String::new() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

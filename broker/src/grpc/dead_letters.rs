@@ -2,15 +2,16 @@
 
 use crate::catalogue::Catalogue;
 use crate::domain::ids::GroupName;
-use crate::grpc::convert::dead_letter::{dead_letter, discard, edit, filter, id, page, redrive};
+use crate::grpc::convert::dead_letter::{dead_letter, discard, edit, filter, id, page, redrive, redrive_id};
 use crate::grpc::convert::request_id::{once, respond};
 use crate::grpc::layers::caller;
 use crate::identity::{ManageGroups, Read, authorize};
 use crate::schemas::Schemas;
 use eventflow_proto::v1::{
-    DiscardDeadLettersRequest, DiscardDeadLettersResponse, GetDeadLetterRequest, GetDeadLetterResponse,
-    ListDeadLettersRequest, ListDeadLettersResponse, RedriveDeadLettersRequest, RedriveDeadLettersResponse,
-    UpdateDeadLetterRequest, UpdateDeadLetterResponse, dead_letter_service_server::DeadLetterService,
+    CancelRedriveRequest, CancelRedriveResponse, DiscardDeadLettersRequest, DiscardDeadLettersResponse,
+    GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListRedrivesRequest,
+    ListRedrivesResponse, RedriveDeadLettersRequest, RedriveDeadLettersResponse, UpdateDeadLetterRequest,
+    UpdateDeadLetterResponse, dead_letter_service_server::DeadLetterService,
 };
 use tonic::{Request, Response, Status};
 
@@ -72,6 +73,28 @@ impl DeadLetterService for DeadLetters {
         let request = request.into_inner();
         let once = once::<_, RedriveDeadLettersResponse>("RedriveDeadLetters", &request.request_id, &request)?;
         respond(&self.catalogue.change_dead_letters(&granted, &once, &redrive(request)?).await?)
+    }
+
+    async fn list_redrives(
+        &self,
+        request: Request<ListRedrivesRequest>,
+    ) -> Result<Response<ListRedrivesResponse>, Status> {
+        let granted = authorize(&caller(&request)?, Read)?;
+        let group = GroupName::parse("group", &request.into_inner().group)?;
+        let redrives = self.catalogue.list_redrives(&granted, &group).await?;
+        Ok(Response::new(ListRedrivesResponse { redrives: redrives.iter().map(Into::into).collect() }))
+    }
+
+    async fn cancel_redrive(
+        &self,
+        request: Request<CancelRedriveRequest>,
+    ) -> Result<Response<CancelRedriveResponse>, Status> {
+        let granted = authorize(&caller(&request)?, ManageGroups)?;
+        let request = request.into_inner();
+        let once = once::<_, CancelRedriveResponse>("CancelRedrive", &request.request_id, &request)?;
+        let group = GroupName::parse("group", &request.group)?;
+        let id = redrive_id(&request.redrive_id)?;
+        respond(&self.catalogue.cancel_redrive(&granted, &once, &group, id).await?)
     }
 
     async fn discard_dead_letters(

@@ -6,6 +6,7 @@ use crate::delivery::frame::Delivery;
 use crate::domain::ids::{OrganizationId, PartitionId, StreamName};
 use crate::domain::limits::{ERROR_CLASS_BYTES_MAX, REASON_BYTES_MAX};
 use crate::domain::position::Fence;
+use crate::domain::retry::Why;
 use crate::domain::rule::apply::{Copy, Processed, Source};
 use crate::domain::stream::Stream;
 use crate::domain::{Error, Reason};
@@ -215,11 +216,11 @@ impl Work {
             self.counts.failed(self.organization, rule.id, &reason);
         }
         tracing::debug!(stream = %self.stream, partition = delivery.partition, offset, attempt, %reason, "a rule failed");
-        let (reason, error_class) = (cut(reason, REASON_BYTES_MAX), cut(class, ERROR_CLASS_BYTES_MAX));
+        let why = Why::new(cut(reason, REASON_BYTES_MAX), cut(class, ERROR_CLASS_BYTES_MAX));
         let verdict = if hopeless && attempt >= HOPELESS_ATTEMPTS {
-            Verdict::DeadLetter { reason, error_class }
+            Verdict::DeadLetter { why }
         } else {
-            Verdict::Nack { reason, error_class, delay_ms: hopeless.then_some(HOPELESS_DELAY_MS) }
+            Verdict::Nack { why, delay_ms: hopeless.then_some(HOPELESS_DELAY_MS) }
         };
         self.settle(delivery, offset, verdict).await
     }

@@ -1,6 +1,6 @@
 //! Dead letters as they are stored.
 
-use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, LastEdit, Place};
+use crate::domain::dead_letter::{DeadLetter, DeadLetterFilter, FailedAttempt, Handled, LastEdit, Place, Redrive};
 use crate::domain::event::{Batch, Encoder, Event, Fields};
 use crate::domain::ids::GroupId;
 use crate::domain::limits::DEAD_LETTERS_MAX;
@@ -85,8 +85,14 @@ pub async fn edit(tenant: &Tenant, group: GroupId, id: Uuid, editor: &str, event
     Ok(())
 }
 
-/// Gives them back to their group, so many microseconds apart.
-pub async fn redrive(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter, spacing_us: i64) -> Result<Handled> {
+/// Gives them back to their group, so many microseconds apart, for somebody.
+pub async fn redrive(
+    tenant: &Tenant,
+    group: GroupId,
+    filter: &DeadLetterFilter,
+    spacing_us: i64,
+    actor: &str,
+) -> Result<Handled> {
     let Narrowed { ids, error_class, reason, from, to } = Narrowed::from(filter);
     let row = tenant
         .query_one(
@@ -101,11 +107,43 @@ pub async fn redrive(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter,
                 &to,
                 &spacing_us,
                 &(DEAD_LETTERS_MAX as i32),
+                &actor,
             ],
         )
         .await
         .map_err(from_postgres)?;
-    handled(tenant, group, filter, get(&row, 0)?).await
+    Ok(Handled { redrive: get(&row, 0)?, ..handled(tenant, group, filter, get(&row, 1)?).await? })
+}
+
+/// The redrives of a group, the newest first; one only when it is named.
+pub async fn redrives(tenant: &Tenant, group: GroupId, id: Option<Uuid>) -> Result<Vec<Redrive>> {
+    let sql = include_str!("sql/dead_letter/redrives.sql");
+    let rows = tenant.query(sql, &[&tenant.organization().0, &group.0, &id]).await.map_err(from_postgres)?;
+    let redrive = |row: &Row| {
+        Ok(Redrive {
+            id: get(row, 0)?,
+            actor: get(row, 1)?,
+            started_at: get(row, 2)?,
+            events: get(row, 3)?,
+            waiting: get(row, 4)?,
+            retrying: get(row, 5)?,
+            died: get(row, 6)?,
+            cancelled: get(row, 7)?,
+            cancelled_at: get(row, 8)?,
+            last_due_at: get(row, 9)?,
+        })
+    };
+    rows.iter().map(redrive).collect()
+}
+
+/// Makes dead letters again of what no member has been given; how far it had come then. None: there is no such redrive.
+pub async fn cancel_redrive(tenant: &Tenant, group: GroupId, id: Uuid) -> Result<Option<Redrive>> {
+    let sql = include_str!("sql/dead_letter/cancel_redrive.sql");
+    let row = tenant.query_one(sql, &[&tenant.organization().0, &group.0, &id]).await.map_err(from_postgres)?;
+    if get::<Option<i64>>(&row, 0)?.is_none() {
+        return Ok(None);
+    }
+    Ok(redrives(tenant, group, Some(id)).await?.pop())
 }
 
 /// Removes them for good.
@@ -118,12 +156,12 @@ pub async fn discard(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter)
 pub async fn count(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter) -> Result<Handled> {
     let counted = narrowed(tenant, group, filter, include_str!("sql/dead_letter/count.sql")).await?;
     let most = DEAD_LETTERS_MAX as i64;
-    Ok(Handled { dead_letters: counted.min(most), more: counted > most })
+    Ok(Handled { dead_letters: counted.min(most), more: counted > most, redrive: None })
 }
 
 async fn handled(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter, dead_letters: i64) -> Result<Handled> {
     let left = narrowed(tenant, group, filter, include_str!("sql/dead_letter/count.sql")).await?;
-    Ok(Handled { dead_letters, more: left > 0 })
+    Ok(Handled { dead_letters, more: left > 0, redrive: None })
 }
 
 async fn narrowed(tenant: &Tenant, group: GroupId, filter: &DeadLetterFilter, sql: &str) -> Result<i64> {
@@ -205,6 +243,7 @@ fn history(text: &str) -> Result<Vec<FailedAttempt>> {
         reason: text(&value["reason"]),
         error_class: text(&value["error_class"]),
         duration_ms: number(&value["duration_ms"]),
+        trace_id: text(&value["trace_id"]),
     };
     Ok(attempts.iter().map(attempt).collect())
 }

@@ -5,6 +5,7 @@
 use crate::domain::ids::{GroupId, OrganizationId, PartitionId};
 use crate::domain::position::Fence;
 use crate::domain::ranges::Ranges;
+use crate::domain::retry::Why;
 use crate::domain::{Error, Result};
 use crate::store::columns::{RecordWriter, composite_array};
 use crate::store::dispatch::Aside;
@@ -55,8 +56,7 @@ pub struct Failed {
     pub delay_ms: Option<i64>,
     pub lost_only: bool,
     pub alone: bool,
-    pub reason: String,
-    pub error_class: String,
+    pub why: Why,
     pub member: Arc<str>,
     pub duration_ms: i64,
 }
@@ -169,10 +169,11 @@ pub(super) fn write_failure(failed: &Failed, record: &mut RecordWriter<'_>) {
     record.opt_int8(failed.delay_ms);
     record.bool(failed.lost_only);
     record.bool(failed.alone);
-    record.text(&failed.reason);
-    record.text(&failed.error_class);
+    record.text(&failed.why.reason);
+    record.text(&failed.why.error_class);
     record.text(&failed.member);
     record.int8(failed.duration_ms);
+    record.text(&failed.why.trace_id);
 }
 
 #[derive(Debug)]

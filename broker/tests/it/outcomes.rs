@@ -7,6 +7,7 @@ mod filtered;
 mod killed;
 mod letters;
 mod ordered;
+mod redrives;
 mod retries;
 mod shared;
 mod workers;

@@ -374,9 +374,9 @@ impl Hand {
             Said::Nack => {
                 let wait = self.rng.random_bool(0.2).then(|| self.rng.random_range(0..300_000_000));
                 let delay = wait.map(|nanos| prost_types::Duration { seconds: 0, nanos });
-                Word::Nack(v1::Nack { reason, error_class, delay })
+                Word::Nack(v1::Nack { reason, error_class, delay, ..Default::default() })
             }
-            Said::GiveUp => Word::DeadLetter(v1::DeadLetter { reason, error_class }),
+            Said::GiveUp => Word::DeadLetter(v1::DeadLetter { reason, error_class, ..Default::default() }),
             Said::Extend => Word::Extend(v1::Extend { by: None }),
         }
     }

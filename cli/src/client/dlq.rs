@@ -4,7 +4,7 @@ use eventflow::dead_letters::{DeadLetter, Handled, Which};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{dlq_edit, dlq_edit::visible, group_named, sure::be_sure};
+use super::{dlq_edit, dlq_edit::visible, dlq_redrives, group_named, sure::be_sure};
 use crate::{
     failure::{Failure, Result},
     output::{self, Listing, Output, Style, count, note, since, span},
@@ -55,6 +55,14 @@ enum Verb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+    /// How far redrives of a group have come, the newest first
+    Redrives { group: String },
+    /// Stop a redrive: what no member has been given yet is a dead letter again
+    Cancel {
+        group: String,
+        /// Of the redrive, as `dlq redrives` shows it
+        id: String,
     },
     /// Remove dead letters for good
     Discard {
@@ -149,6 +157,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
                 Err(error) => Err(explained(&group, error).await),
             }
         }
+        Verb::Redrives { group } => match client.dead_letters(&group).redrives().await {
+            Ok(redrives) => out.list(&dlq_redrives::listing(&redrives)),
+            Err(error) => Err(explained(&group, error).await),
+        },
+        Verb::Cancel { group, id } => match client.dead_letters(&group).cancel_redrive(id).await {
+            Ok(redrive) => out.object(&dlq_redrives::object(&redrive), |_| dlq_redrives::cancelled(&redrive)),
+            Err(error) => Err(explained(&group, error).await),
+        },
         Verb::Discard { group, ids, which, all, dry_run, yes } => {
             let which = which.chosen(ids, all)?;
             let letters = client.dead_letters(&group);
@@ -169,8 +185,13 @@ fn tell(out: &mut Output, what: &str, handled: Handled) -> Result<()> {
     if handled.more {
         note("there are more: run it again");
     }
-    let object = json!({ "dead_letters": handled.dead_letters, "more": handled.more });
-    out.object(&object, |_| format!("{} dead letters {what}\n", count(handled.dead_letters)))
+    let object = json!({
+        "dead_letters": handled.dead_letters,
+        "more": handled.more,
+        "redrive_id": handled.redrive_id,
+    });
+    let redrive = handled.redrive_id.map(|id| format!(" (redrive {id})")).unwrap_or_default();
+    out.object(&object, |_| format!("{} dead letters {what}{redrive}\n", count(handled.dead_letters)))
 }
 
 fn listing(letters: &[DeadLetter]) -> Listing {
@@ -201,6 +222,7 @@ fn object(letter: &DeadLetter) -> Value {
             "reason": attempt.reason,
             "error_class": attempt.error_class,
             "duration_ms": u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
+            "trace_id": attempt.trace_id,
         })
     };
     json!({
@@ -249,6 +271,9 @@ fn description(letter: &DeadLetter, paint: output::Paint) -> String {
             },
             visible(&attempt.reason),
         ));
+        if !attempt.trace_id.is_empty() {
+            text.push_str(&format!("    in trace {}\n", visible(&attempt.trace_id)));
+        }
     }
     if let Some(edit) = &letter.edit {
         text.push_str(&dlq_edit::description(edit, record.event(), paint));

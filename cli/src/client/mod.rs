@@ -7,6 +7,7 @@ pub mod audit;
 pub mod context;
 pub mod dlq;
 mod dlq_edit;
+mod dlq_redrives;
 pub mod group;
 mod group_views;
 pub mod key;

@@ -135,7 +135,15 @@ async fn a_dead_letter_is_edited_with_a_shown_difference_and_comes_again_as_edit
     assert_eq!(letter["edit"]["original"]["payload"], r#"{"total":"7"}"#, "{json}");
     assert_eq!(letter["edit"]["original"]["headers"]["source"], "shop", "{json}");
 
-    ok(home.run(&["dlq", "redrive", "mailer", id, "--yes"]));
+    let json = ok(home.run(&["dlq", "redrive", "mailer", id, "--yes", "--output", "json"]));
+    let redriven: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let redrive = redriven["redrive_id"].as_str().unwrap();
+    let redrives = ok(home.run(&["dlq", "redrives", "mailer"]));
+    assert!(redrives.contains(redrive) && redrives.contains("WAITING"), "{redrives}");
+    // It waits, since nobody is there, and goes back and forth.
+    let cancelled = ok(home.run(&["dlq", "cancel", "mailer", redrive]));
+    assert_eq!(cancelled, "1 of 1 events are dead letters again; 0 are with members\n");
+    ok(home.run(&["dlq", "redrive", "mailer", "--all", "--yes"]));
     let consume = ["consume", "orders", "--group", "mailer", "--max", "1", "--format", "%o %v"];
     assert_eq!(ok(home.run(&consume)), "0 {\"total\":7}\n");
     dev.stop().await;

@@ -9,12 +9,13 @@ pub struct Failure {
     pub(super) class: String,
     pub(super) delay: Option<Duration>,
     pub(super) is_final: bool,
+    pub(super) trace_id: String,
 }
 
 impl Failure {
     /// To be tried again, as the group's retry policy says.
     pub fn retry(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), class: String::new(), delay: None, is_final: false }
+        Self { reason: reason.into(), class: String::new(), delay: None, is_final: false, trace_id: String::new() }
     }
 
     /// Trying again is of no use: a dead letter at once.
@@ -26,6 +27,14 @@ impl Failure {
     #[must_use]
     pub fn class(mut self, class: impl Into<String>) -> Self {
         self.class = class.into();
+        self
+    }
+
+    /// Names the trace in which it failed, by 32 hexadecimal digits in lower case: the history of a dead letter shows it. Otherwise that
+    /// shows the trace in which the event was published.
+    #[must_use]
+    pub fn trace_id(mut self, trace_id: impl Into<String>) -> Self {
+        self.trace_id = trace_id.into();
         self
     }
 

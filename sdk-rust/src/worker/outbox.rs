@@ -50,7 +50,10 @@ pub(super) fn frame(all: &mut Vec<Said>) -> (v1::CommitOutcomes, Vec<Said>) {
             fitting += 1;
             continue;
         }
-        bytes += said.failure.as_ref().map_or(0, |failure| failure.reason.len() + failure.class.len());
+        bytes += said
+            .failure
+            .as_ref()
+            .map_or(0, |failure| failure.reason.len() + failure.class.len() + failure.trace_id.len());
         if outcomes.len() >= OUTCOMES_MAX || (bytes > FRAME_BYTES_MAX && !outcomes.is_empty()) {
             break;
         }
@@ -95,13 +98,16 @@ fn wire(which: Which, outcome: Outcome) -> v1::EventOutcome {
 pub(crate) fn outcome(failure: Option<&Failure>) -> Outcome {
     match failure {
         None => Outcome::Ack(v1::Ack {}),
-        Some(Failure { reason, class, is_final: true, .. }) => {
-            Outcome::DeadLetter(v1::DeadLetter { reason: reason.clone(), error_class: class.clone() })
-        }
-        Some(Failure { reason, class, delay, .. }) => Outcome::Nack(v1::Nack {
+        Some(Failure { reason, class, is_final: true, trace_id, .. }) => Outcome::DeadLetter(v1::DeadLetter {
+            reason: reason.clone(),
+            error_class: class.clone(),
+            trace_id: trace_id.clone(),
+        }),
+        Some(Failure { reason, class, delay, trace_id, .. }) => Outcome::Nack(v1::Nack {
             reason: reason.clone(),
             error_class: class.clone(),
             delay: delay.map(duration_to_wire),
+            trace_id: trace_id.clone(),
         }),
     }
 }

@@ -5,7 +5,7 @@ use crate::delivery::pool::desk::{Origin, Taken};
 use crate::domain::ids::PartitionId;
 use crate::domain::position::Fence;
 use crate::domain::ranges::Ranges;
-use crate::domain::retry::{Cause, Fate, RetryPolicy, Tries, decide};
+use crate::domain::retry::{Cause, Fate, RetryPolicy, Tries, Why, decide};
 use crate::domain::{Applied, Error, Reason};
 use crate::store::dispatch::Aside;
 use crate::store::outcomes::{Failed, Key, Lost, Settlement};
@@ -41,8 +41,7 @@ pub(super) enum Which {
 #[derive(Clone, Debug)]
 pub(super) struct Failing {
     pub cause: Cause,
-    pub reason: String,
-    pub error_class: String,
+    pub why: Why,
     pub member: Arc<str>,
 }
 
@@ -131,8 +130,7 @@ impl Gathered {
                 delay_ms,
                 lost_only,
                 alone,
-                reason: failing.reason.clone(),
-                error_class: failing.error_class.clone(),
+                why: failing.why.clone(),
                 member: failing.member.clone(),
                 duration_ms: taken.held_ms.cast_signed(),
             });

@@ -13,7 +13,7 @@ use crate::delivery::source::Turn;
 use crate::delivery::{Deliveries, session_expired};
 use crate::domain::group::ConsumerGroup;
 use crate::domain::ids::PartitionId;
-use crate::domain::retry::Cause;
+use crate::domain::retry::{Cause, Why};
 use crate::domain::{Error, Reason, Result};
 use crate::groups::coordinator::GroupWatch;
 use crate::runtime::clock::since_boot;
@@ -252,8 +252,8 @@ impl PoolTask {
         queued.iter().for_each(|taken| self.put_back(taken));
         match (going, member) {
             (Going::Lost, Some(member)) => {
-                let reason = "the member's stream ended without a leave".to_owned();
-                let failing = Failing { cause: Cause::StreamLost, reason, error_class: "stream_lost".into(), member };
+                let why = Why::new("the member's stream ended without a leave", "stream_lost");
+                let failing = Failing { cause: Cause::StreamLost, why, member };
                 for taken in &flushed {
                     self.fail(taken, &failing);
                 }
@@ -369,8 +369,8 @@ impl PoolTask {
         lost.into_iter().for_each(|seat| self.leave(seat, Going::Lost));
         if self.desk.has_flights() {
             for (member, taken) in self.desk.expire(now) {
-                let reason = format!("no outcome within {} ms", taken.held_ms);
-                let failing = Failing { cause: Cause::Expired, reason, error_class: "deadline".into(), member };
+                let why = Why::new(format!("no outcome within {} ms", taken.held_ms), "deadline");
+                let failing = Failing { cause: Cause::Expired, why, member };
                 self.fail(&taken, &failing);
             }
         }
@@ -431,15 +431,10 @@ impl PoolTask {
 fn failing(verdict: &Verdict, member: &Arc<str>) -> Option<Failing> {
     let member = member.clone();
     match verdict {
-        Verdict::Nack { reason, error_class, delay_ms } => Some(Failing {
-            cause: Cause::Nack { delay_ms: *delay_ms },
-            reason: reason.clone(),
-            error_class: error_class.clone(),
-            member,
-        }),
-        Verdict::DeadLetter { reason, error_class } => {
-            Some(Failing { cause: Cause::GivenUp, reason: reason.clone(), error_class: error_class.clone(), member })
+        Verdict::Nack { why, delay_ms } => {
+            Some(Failing { cause: Cause::Nack { delay_ms: *delay_ms }, why: why.clone(), member })
         }
+        Verdict::DeadLetter { why } => Some(Failing { cause: Cause::GivenUp, why: why.clone(), member }),
         Verdict::Ack | Verdict::Extend { .. } => None,
     }
 }

@@ -3,7 +3,7 @@
 use crate::catalogue::{DeadLetterChange, DeadLetterEdit, DeadLetterVerb};
 use crate::delivery::frame::Delivery;
 use crate::domain::dead_letter::{
-    DeadLetter, DeadLetterFilter, EventEdit, FailedAttempt, Handled, LastEdit, spacing_us,
+    DeadLetter, DeadLetterFilter, EventEdit, FailedAttempt, Handled, LastEdit, Redrive, spacing_us,
 };
 use crate::domain::event::Batch;
 use crate::domain::ids::GroupName;
@@ -14,6 +14,7 @@ use crate::grpc::convert::delivery::stored;
 use crate::grpc::convert::event::event;
 use crate::grpc::convert::mask;
 use crate::grpc::convert::time::{duration, timestamp, timestamp_us};
+use crate::grpc::convert::trace::trace_id;
 use eventflow_proto::v1::{self, PayloadView};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -39,6 +40,10 @@ pub fn filter(ids: Vec<String>, wire: Option<v1::DeadLetterFilter>) -> Result<De
         from: time("filter.from", wire.from)?,
         to: time("filter.to", wire.to)?,
     })
+}
+
+pub fn redrive_id(text: &str) -> Result<Uuid> {
+    text.parse().map_err(|_| Error::invalid("redrive_id", "must be the id of a redrive, a UUID"))
 }
 
 pub fn id(field: &str, text: &str) -> Result<Uuid> {
@@ -87,15 +92,18 @@ pub fn page(group: &GroupName, (letters, next_page_token): (Vec<DeadLetter>, Str
 
 pub fn dead_letter(group: &GroupName, letter: DeadLetter, payloads: PayloadView) -> v1::DeadLetterEvent {
     let partition = letter.partition;
+    let event = alone(partition, letter.event, payloads);
+    let headers = event.as_ref().and_then(|stored| stored.event.as_ref()).map_or(&[][..], |event| &event.headers);
+    let published = trace_id(headers).unwrap_or_default();
     v1::DeadLetterEvent {
         dead_letter_id: letter.id.to_string(),
         group: group.as_str().to_owned(),
-        event: alone(partition, letter.event, payloads),
         attempts: letter.attempts,
         reason: letter.reason,
         error_class: letter.error_class,
         dead_time: Some(timestamp(letter.dead_at)),
-        history: letter.history.into_iter().map(attempt).collect(),
+        history: letter.history.into_iter().map(|failed| attempt(failed, published)).collect(),
+        event,
         edit: letter.edit.map(|edit| v1::DeadLetterEdit {
             original: edit.original.clone().and_then(|original| alone(partition, original, payloads)?.event),
             ..last_edit(&edit)
@@ -119,7 +127,9 @@ fn last_edit(edit: &LastEdit) -> v1::DeadLetterEdit {
     }
 }
 
-fn attempt(attempt: FailedAttempt) -> v1::FailedAttempt {
+/// With the trace of the publish where the member said nothing.
+fn attempt(attempt: FailedAttempt, published: &str) -> v1::FailedAttempt {
+    let trace_id = if attempt.trace_id.is_empty() { published.to_owned() } else { attempt.trace_id };
     v1::FailedAttempt {
         attempt: attempt.attempt,
         time: Some(timestamp(attempt.at)),
@@ -127,6 +137,7 @@ fn attempt(attempt: FailedAttempt) -> v1::FailedAttempt {
         reason: attempt.reason,
         error_class: attempt.error_class,
         duration: Some(duration(attempt.duration_ms * 1_000)),
+        trace_id,
     }
 }
 
@@ -138,7 +149,32 @@ impl From<&DeadLetter> for v1::UpdateDeadLetterResponse {
 
 impl From<&Handled> for v1::RedriveDeadLettersResponse {
     fn from(handled: &Handled) -> Self {
-        Self { dead_letters: handled.dead_letters, more: handled.more }
+        let redrive_id = handled.redrive.map(|id| id.to_string()).unwrap_or_default();
+        Self { dead_letters: handled.dead_letters, more: handled.more, redrive_id }
+    }
+}
+
+impl From<&Redrive> for v1::Redrive {
+    fn from(redrive: &Redrive) -> Self {
+        Self {
+            redrive_id: redrive.id.to_string(),
+            actor: redrive.actor.clone(),
+            start_time: Some(timestamp(redrive.started_at)),
+            events: redrive.events,
+            waiting_events: redrive.waiting,
+            retrying_events: redrive.retrying,
+            dead_letters: redrive.died,
+            cancelled_events: redrive.cancelled,
+            done_events: redrive.done(),
+            cancel_time: redrive.cancelled_at.map(timestamp),
+            last_due_time: Some(timestamp(redrive.last_due_at)),
+        }
+    }
+}
+
+impl From<&Redrive> for v1::CancelRedriveResponse {
+    fn from(redrive: &Redrive) -> Self {
+        Self { redrive: Some(redrive.into()) }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::domain::limits::{
     ACK_TIMEOUT_MS_MAX, ERROR_CLASS_BYTES_MAX, OUTCOMES_MAX, REASON_BYTES_MAX, RETRY_MAX_MS_MAX,
 };
 use crate::domain::position::Fence;
+use crate::domain::retry::Why;
 use crate::domain::{Error, Result};
 use crate::grpc::convert::time::duration_us;
 use crate::grpc::status::to_error_status;
@@ -28,13 +29,11 @@ fn one(field: &str, wire: v1::EventOutcome) -> Result<EventOutcome> {
     let verdict = match wire.outcome {
         Some(Outcome::Ack(_)) => Verdict::Ack,
         Some(Outcome::Nack(nack)) => Verdict::Nack {
-            reason: cut(&format!("{field}.nack.reason"), nack.reason, REASON_BYTES_MAX)?,
-            error_class: cut(&format!("{field}.nack.error_class"), nack.error_class, ERROR_CLASS_BYTES_MAX)?,
+            why: why(&format!("{field}.nack"), nack.reason, nack.error_class, nack.trace_id)?,
             delay_ms: milliseconds(&format!("{field}.nack.delay"), nack.delay.as_ref(), RETRY_MAX_MS_MAX)?,
         },
         Some(Outcome::DeadLetter(letter)) => Verdict::DeadLetter {
-            reason: cut(&format!("{field}.dead_letter.reason"), letter.reason, REASON_BYTES_MAX)?,
-            error_class: cut(&format!("{field}.dead_letter.error_class"), letter.error_class, ERROR_CLASS_BYTES_MAX)?,
+            why: why(&format!("{field}.dead_letter"), letter.reason, letter.error_class, letter.trace_id)?,
         },
         Some(Outcome::Extend(extend)) => {
             let by = milliseconds(&format!("{field}.extend.by"), extend.by.as_ref(), ACK_TIMEOUT_MS_MAX)?;
@@ -48,6 +47,21 @@ fn one(field: &str, wire: v1::EventOutcome) -> Result<EventOutcome> {
     let fence =
         Fence { log_epoch: epoch("log_epoch", wire.log_epoch)?, lease_epoch: epoch("lease_epoch", wire.lease_epoch)? };
     Ok(EventOutcome { partition: wire.partition, fence, offsets: offset..last + 1, verdict })
+}
+
+fn why(field: &str, reason: String, error_class: String, trace_id: String) -> Result<Why> {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if !trace_id.is_empty() && !(trace_id.len() == 32 && trace_id.bytes().all(digit)) {
+        return Err(Error::invalid(
+            format!("{field}.trace_id"),
+            "must be 32 hexadecimal digits in lower case, or empty",
+        ));
+    }
+    Ok(Why {
+        reason: cut(&format!("{field}.reason"), reason, REASON_BYTES_MAX)?,
+        error_class: cut(&format!("{field}.error_class"), error_class, ERROR_CLASS_BYTES_MAX)?,
+        trace_id,
+    })
 }
 
 /// Text that Postgres takes, as much of it as is kept.
@@ -95,7 +109,7 @@ mod tests {
     fn long_reasons_are_cut_between_letters() {
         let outcome = outcomes(vec![nack(&"ä".repeat(2_000))]).expect("taken").remove(0);
         assert_eq!(outcome.offsets, 7..8);
-        assert!(matches!(outcome.verdict, Verdict::Nack { reason, .. } if reason == "ä".repeat(512)));
+        assert!(matches!(outcome.verdict, Verdict::Nack { why, .. } if why.reason == "ä".repeat(512)));
     }
 
     #[test]
@@ -108,6 +122,11 @@ mod tests {
         assert_eq!(field(v1::EventOutcome { last_offset: Some(6), ..nack("") }), "outcomes.outcomes[1].last_offset");
         assert_eq!(field(v1::EventOutcome { outcome: None, ..nack("") }), "outcomes.outcomes[1].outcome");
         assert_eq!(field(nack("a\0b")), "outcomes.outcomes[1].nack.reason");
+        for trace_id in ["4bf92f3577b34da6a3ce929d0e0e473", "4BF92F3577B34DA6A3CE929D0E0E4736"] {
+            let traced = v1::Nack { trace_id: trace_id.into(), ..Default::default() };
+            let traced = v1::EventOutcome { outcome: Some(Outcome::Nack(traced)), ..nack("") };
+            assert_eq!(field(traced), "outcomes.outcomes[1].nack.trace_id");
+        }
         let delay = Some(prost_types::Duration { seconds: -1, nanos: 0 });
         let late = v1::Nack { delay, ..Default::default() };
         let late = v1::EventOutcome { outcome: Some(Outcome::Nack(late)), ..nack("") };

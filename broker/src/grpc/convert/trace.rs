@@ -34,6 +34,12 @@ impl Trace {
     }
 }
 
+/// The trace id of an event that was published within a trace.
+pub fn trace_id(headers: &[eventflow_proto::v1::Header]) -> Option<&str> {
+    let parent = headers.iter().find(|header| header.name == TRACEPARENT)?.value.as_str();
+    parent.split('-').nth(1).filter(|_| is_parent(parent))
+}
+
 /// `version-trace_id-parent_id-flags`, in lower-case hexadecimal digits; later versions may have more behind.
 fn is_parent(text: &str) -> bool {
     let hex = |text: &str, len| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -78,5 +84,13 @@ mod tests {
         }
         assert!(of(&[(TRACEPARENT, &longer.replacen("00-", "01-", 1))]).is_some(), "a later version may say more");
         assert_eq!(of(&[(TRACESTATE, "a=1")]), None, "nothing without a parent");
+    }
+
+    #[test]
+    fn an_event_knows_the_trace_of_its_publish() {
+        let header = |value: &str| eventflow_proto::v1::Header { name: TRACEPARENT.into(), value: value.into() };
+        assert_eq!(trace_id(&[header(PARENT)]), Some("0af7651916cd43dd8448eb211c80319c"));
+        assert_eq!(trace_id(&[header("00-xyz-b7ad6b7169203331-01")]), None);
+        assert_eq!(trace_id(&[]), None);
     }
 }

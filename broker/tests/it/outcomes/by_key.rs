@@ -51,7 +51,12 @@ fn number_of(text: &str) -> usize {
 fn later(wait: Duration) -> Outcome {
     let delay =
         prost_types::Duration { seconds: wait.as_secs().cast_signed(), nanos: wait.subsec_nanos().cast_signed() };
-    Outcome::Nack(v1::Nack { reason: "not now".into(), error_class: "test".into(), delay: Some(delay) })
+    Outcome::Nack(v1::Nack {
+        reason: "not now".into(),
+        error_class: "test".into(),
+        delay: Some(delay),
+        ..Default::default()
+    })
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -54,8 +54,11 @@ async fn an_event_that_is_given_up_is_a_dead_letter_at_once_with_all_that_it_was
     clients.publisher.publish(request).await.expect("published");
     let mut member = Member::join(&clients, "workers", "one").await.expect("joined");
     let event = member.events().await.remove(0);
-    let given_up =
-        Outcome::DeadLetter(v1::DeadLetter { reason: "no such customer".into(), error_class: "NotFound".into() });
+    let given_up = Outcome::DeadLetter(v1::DeadLetter {
+        reason: "no such customer".into(),
+        error_class: "NotFound".into(),
+        ..Default::default()
+    });
     assert_eq!(member.settle_one(&event, given_up).await, None);
     let sql =
         "select id, type, key, headers, content_type, convert_from(payload, 'UTF8'), reason, error_class, attempts,

@@ -265,7 +265,7 @@ pub fn ack() -> Outcome {
 }
 
 pub fn nack(reason: &str) -> Outcome {
-    Outcome::Nack(v1::Nack { reason: reason.into(), error_class: "test".into(), delay: None })
+    Outcome::Nack(v1::Nack { reason: reason.into(), error_class: "test".into(), ..Default::default() })
 }
 
 /// Progress in one partition, as a frame.

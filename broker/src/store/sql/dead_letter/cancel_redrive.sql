@@ -1,0 +1,1 @@
+select eventflow.cancel_redrive_v1($1, $2, $3)
