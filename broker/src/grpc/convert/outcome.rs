@@ -51,7 +51,8 @@ fn one(field: &str, wire: v1::EventOutcome) -> Result<EventOutcome> {
 
 fn why(field: &str, reason: String, error_class: String, trace_id: String) -> Result<Why> {
     let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if !trace_id.is_empty() && !(trace_id.len() == 32 && trace_id.bytes().all(digit)) {
+    let is_id = trace_id.len() == 32 && trace_id.bytes().all(digit);
+    if !trace_id.is_empty() && !is_id {
         return Err(Error::invalid(
             format!("{field}.trace_id"),
             "must be 32 hexadecimal digits in lower case, or empty",
