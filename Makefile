@@ -14,7 +14,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 EVENTFLOW := $(TARGET_DIR)/debug/eventflow
 CHAOS := $(TARGET_DIR)/debug/eventflow-chaos
-# More arguments for the command behind demo, dev, bench, chaos or test: make test ARGS=fenced
+# More arguments for the command behind demo, dev, bench, growth, chaos or test: make test ARGS=fenced
 ARGS ?=
 
 # $(call timed,<what>,<command>): runs it, then prints the seconds that it took.
@@ -72,6 +72,13 @@ compare: setup ## Race EventFlow against its peers on this machine, three rounds
 compare-test: setup ## The tests of the harness of `compare`, which `test` and `ci` do not build
 	$(call timed,tests,$(CARGO) test --locked --manifest-path bench/compare/Cargo.toml --target-dir $(TARGET_DIR)/compare)
 
+growth: setup ## What grows with what, for docs/growth.md: hours, may be stopped and goes on where it was
+	$(call timed,build,$(CARGO) build --workspace --bins --release --locked)
+	@$(TARGET_DIR)/release/eventflow-bench growth $(ARGS)
+
+growth-page: build ## Its charts and tables again, from bench/results/growth.csv alone
+	@$(TARGET_DIR)/debug/eventflow-bench growth-page --page docs/growth.md
+
 ## Parts of the above
 
 build: setup ## Build the whole workspace and print the seconds
@@ -103,4 +110,4 @@ help: ## This list
 	  /^## / { printf "\n%s\n", substr($$0, 4) } \
 	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo demo-serve dev install check test ci bench compare compare-test build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help
+.PHONY: demo demo-serve dev install check test ci bench growth growth-page compare compare-test build fmt clippy tidy deny chaos chaos-short chaos-mutants setup setup-lint setup-ci help

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::growth::Axis;
 use crate::suite::Part;
 
 /// Measure publish, delivery and catch-up beside their ceilings
@@ -27,6 +28,13 @@ pub enum Command {
     Safety(SafetyArguments),
     /// A transaction stays open in the same database: publish latency and table sizes by time
     HeldTransaction(HeldArguments),
+    /// Be the broker of a measurement
+    #[command(hide = true)]
+    Broker(BrokerArguments),
+    /// What grows with what: one thing grows while the rest stays. Goes on behind what the file of figures holds already
+    Growth(GrowthArguments),
+    /// Draws the charts and tables of `growth` again, from its file of figures
+    GrowthPage(GrowthPageArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,6 +138,44 @@ pub struct SafetyArguments {
     pub seconds: u64,
     #[command(flatten)]
     pub place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BrokerArguments {
+    /// `SECTION.KEY=VALUE`, any number of times
+    #[arg(long, value_name = "SETTING")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GrowthArguments {
+    /// Seconds of each measurement, after its warm-up
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// Only these axes; may be given several times
+    #[arg(long, value_enum, value_name = "AXIS")]
+    pub only: Vec<Axis>,
+    /// No point of an axis beyond this size
+    #[arg(long, value_name = "SIZE")]
+    pub limit: Option<u64>,
+    /// Only so many points of each axis, the smallest ones
+    #[arg(long, value_name = "COUNT")]
+    pub points: Option<usize>,
+    /// Directory of the CSV file and the charts
+    #[arg(long, value_name = "DIR", default_value = "bench/results")]
+    pub results: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GrowthPageArguments {
+    /// Directory of the CSV file and the charts
+    #[arg(long, value_name = "DIR", default_value = "bench/results")]
+    pub results: PathBuf,
+    /// Renew the tables of this page, instead of showing them
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
 }
 
 /// Where the private Postgres lies.

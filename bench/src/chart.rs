@@ -8,7 +8,7 @@ const LEFT: f64 = 90.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 50.0;
 const GAP: f64 = 40.0;
-const COLORS: [&str; 4] = ["#1f6fb2", "#c2410c", "#3f7d3a", "#7c3aed"];
+pub const COLORS: [&str; 4] = ["#1f6fb2", "#c2410c", "#3f7d3a", "#7c3aed"];
 
 pub struct Panel {
     pub title: String,

@@ -93,24 +93,33 @@ impl Follower {
 
     /// Returns when so many records have been seen, each the next of its partition.
     pub async fn until(&self, records: u64) -> Result<()> {
-        let mut last = (0, Instant::now());
-        while self.seen.records() < records {
-            if self.seen.failed.load(Ordering::Relaxed) {
-                return Err("a consumer ended with an error".into());
-            }
-            let now = self.seen.records();
-            if now > last.0 {
-                last = (now, Instant::now());
-            } else if last.1.elapsed() > STALL {
-                return Err(format!("nothing came for {STALL:?}: {now} of {records} were delivered").into());
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        until_together(std::slice::from_ref(self), records).await
+    }
+}
+
+/// Returns when members that each keep their partitions have seen so many records together, each the next of its partition.
+pub async fn until_together(followers: &[Follower], records: u64) -> Result<()> {
+    let sum = |count: fn(&Seen) -> u64| followers.iter().map(|follower| count(&follower.seen)).sum::<u64>();
+    let mut last = (0, Instant::now());
+    loop {
+        let now = sum(Seen::records);
+        if now >= records {
+            break;
         }
-        match (self.seen.records(), self.seen.out_of_order.load(Ordering::Relaxed)) {
-            (seen, 0) if seen == records => Ok(()),
-            (seen, misplaced) => {
-                Err(format!("{seen} records were delivered of {records}, {misplaced} of them out of order").into())
-            }
+        if followers.iter().any(|follower| follower.seen.failed.load(Ordering::Relaxed)) {
+            return Err("a consumer ended with an error".into());
+        }
+        if now > last.0 {
+            last = (now, Instant::now());
+        } else if last.1.elapsed() > STALL {
+            return Err(format!("nothing came for {STALL:?}: {now} of {records} were delivered").into());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    match (sum(Seen::records), sum(|seen| seen.out_of_order.load(Ordering::Relaxed))) {
+        (seen, 0) if seen == records => Ok(()),
+        (seen, misplaced) => {
+            Err(format!("{seen} records were delivered of {records}, {misplaced} of them out of order").into())
         }
     }
 }

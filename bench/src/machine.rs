@@ -16,8 +16,21 @@ pub fn describe(postgres_version: &str) -> Value {
         "postgres": postgres_version,
         // Of the directory that the bench ran in: what was built may be older.
         "checkout": checkout(),
-        "unix_time": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        "unix_time": unix_time(),
     })
+}
+
+pub fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// In a few words.
+pub fn summary() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kib = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cpu = field("/proc/cpuinfo", "model name").unwrap_or_default();
+    format!("{cores} cores ({cpu}); {:.0} GiB; Linux {}", kib.unwrap_or(0.0) / 1_048_576.0, kernel.trim())
 }
 
 /// The value of the first line `name : value`.
@@ -28,7 +41,7 @@ fn field(path: &str, name: &str) -> Option<String> {
 }
 
 /// The commit, with a mark when files differ from it.
-fn checkout() -> Option<String> {
+pub fn checkout() -> Option<String> {
     let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

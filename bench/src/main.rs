@@ -1,6 +1,7 @@
 //! Measures EventFlow: one broker on a durable private Postgres, driven by the Rust client.
 //!
-//! Every step is a file in `steps`, every ceiling one in `ceilings`, every run of many minutes one in `long`. A step checks
+//! Every step is a file in `steps`, every ceiling one in `ceilings`, every run of many minutes one in `long`, and
+//! `growth` says what grows with what. A step checks
 //! what it counts (acknowledged is stored, delivered is published) and fails when that does not hold; a figure that misses
 //! its bar is shown and fails nothing.
 
@@ -16,6 +17,7 @@ mod chart;
 mod client_side;
 mod figures;
 mod ground;
+mod growth;
 mod latency;
 mod long;
 mod machine;
@@ -26,6 +28,7 @@ mod report;
 mod safety;
 mod steps;
 mod suite;
+mod unary;
 
 use std::process::ExitCode;
 
@@ -64,6 +67,9 @@ fn run(arguments: Arguments) -> Result<()> {
                 Some(Command::HeldTransaction(held)) => Box::pin(long::held_transaction::run(&held)).await,
                 Some(Command::Neighbour(neighbour)) => Box::pin(long::neighbour::run(&neighbour)).await,
                 Some(Command::Safety(safety)) => Box::pin(safety::run(&safety)).await,
+                Some(Command::Broker(broker)) => ground::serve(&broker).await,
+                Some(Command::Growth(growth)) => Box::pin(growth::run(&growth)).await,
+                Some(Command::GrowthPage(page)) => growth::redraw(&page),
             }
         };
         let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -25,6 +25,11 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// `1,234,567`.
+pub fn whole(value: u64) -> String {
+    grouped(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
 fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The broker: `eventflow serve` from beside this program, or, when that is not there, one within this process.
+//! The broker, a process of its own: `eventflow serve` from beside this program, or, when that is not there, this program again.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -10,22 +10,25 @@ use eventflow_broker::runtime::app::App;
 use tokio::process::{Child, Command};
 
 use crate::Result;
+use crate::arguments::BrokerArguments;
 
 /// Lines of its log that are quoted.
 const QUOTED: usize = 12;
+/// The variable by which a broker is told its database, so that no list of processes shows it.
+const DATABASE_URL: &str = "EVENTFLOW_DATABASE_URL";
 
-/// How the broker runs. Within this process its processor time cannot be told from the client's.
+/// Which program the broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    Process,
-    InProcess,
+    Eventflow,
+    Bench,
 }
 
 impl How {
     pub fn text(self) -> &'static str {
         match self {
-            Self::Process => "a process of its own (`eventflow serve`)",
-            Self::InProcess => "within the bench's process, because no `eventflow` binary lies beside it",
+            Self::Eventflow => "a process of its own (`eventflow serve`)",
+            Self::Bench => "a process of its own (the bench's program, because no `eventflow` lies beside it)",
         }
     }
 }
@@ -34,29 +37,28 @@ impl How {
 pub struct Broker {
     address: SocketAddr,
     log: PathBuf,
-    runs: Runs,
-}
-
-enum Runs {
-    Process(Box<Child>),
-    InProcess(Box<App>),
+    how: How,
+    child: Child,
+    pid: u32,
 }
 
 impl Broker {
-    pub async fn start(dir: &Path, database_url: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        let log = dir.join("broker.log");
-        let binary = std::env::current_exe()?.with_file_name(format!("eventflow{}", std::env::consts::EXE_SUFFIX));
-        if !binary.is_file() {
-            let mut all = vec![("database.url", database_url), ("server.listen", "127.0.0.1:0")];
-            all.push(("http.listen", "127.0.0.1:0"));
-            all.extend_from_slice(settings);
-            let app = App::start(Config::from_overrides(&all)?).await?;
-            return Ok(Self { address: app.grpc_address(), log, runs: Runs::InProcess(Box::new(app)) });
-        }
+    /// `number` is its own among those of a database.
+    pub async fn start(dir: &Path, number: usize, database_url: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let own = std::env::current_exe()?;
+        let eventflow = own.with_file_name(format!("eventflow{}", std::env::consts::EXE_SUFFIX));
+        let (how, mut command) = if eventflow.is_file() {
+            let mut command = Command::new(eventflow);
+            command.args(["serve", "--stop-with-stdin", "--set", "log.format=text"]);
+            (How::Eventflow, command)
+        } else {
+            let mut command = Command::new(own);
+            command.arg("broker");
+            (How::Bench, command)
+        };
         let [address, http] = free_addresses()?;
-        let mut command = Command::new(binary);
-        command.args(["serve", "--stop-with-stdin"]);
-        let own = [format!("server.listen={address}"), format!("http.listen={http}"), "log.format=text".to_owned()];
+        let own =
+            [format!("server.listen={address}"), format!("http.listen={http}"), format!("broker.name=bench-{number}")];
         let given = settings.iter().map(|(key, value)| format!("{key}={value}"));
         own.into_iter().chain(given).for_each(|setting| {
             command.args(["--set", &setting]);
@@ -64,10 +66,12 @@ impl Broker {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EVENTFLOW_")) {
             command.env_remove(name);
         }
-        command.env("EVENTFLOW_DATABASE_URL", database_url);
+        command.env(DATABASE_URL, database_url);
+        let log = dir.join(format!("broker-{number}.log"));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        Ok(Self { address, log, runs: Runs::Process(Box::new(child)) })
+        let pid = child.id().ok_or("the broker ended at once")?;
+        Ok(Self { address, log, how, child, pid })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -75,17 +79,11 @@ impl Broker {
     }
 
     pub fn how(&self) -> How {
-        match self.runs {
-            Runs::Process(_) => How::Process,
-            Runs::InProcess(_) => How::InProcess,
-        }
+        self.how
     }
 
-    pub fn pid(&self) -> Option<u32> {
-        match &self.runs {
-            Runs::Process(child) => child.id(),
-            Runs::InProcess(_) => None,
-        }
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The end of its log.
@@ -95,15 +93,22 @@ impl Broker {
         lines[lines.len().saturating_sub(QUOTED)..].join("\n")
     }
 
-    pub async fn stop(self) -> Result<()> {
-        match self.runs {
-            Runs::Process(mut child) => Ok(child.kill().await?),
-            Runs::InProcess(app) => {
-                app.stop().await;
-                Ok(())
-            }
-        }
+    pub async fn stop(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
     }
+}
+
+/// Is a broker until standard input ends, which it does with whoever started it.
+pub async fn serve(arguments: &BrokerArguments) -> Result<()> {
+    let url = std::env::var(DATABASE_URL)?;
+    let mut settings = vec![("database.url", url.as_str())];
+    for setting in &arguments.set {
+        settings.push(setting.split_once('=').ok_or("a setting is SECTION.KEY=VALUE")?);
+    }
+    let app = App::start(Config::from_overrides(&settings)?).await?;
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    app.stop().await;
+    Ok(())
 }
 
 /// Both held until both are chosen, so that they differ.

@@ -1,4 +1,4 @@
-//! What is measured: a private Postgres that keeps what it acknowledges, and one broker on it.
+//! What is measured: a private Postgres that keeps what it acknowledges, and one broker on it, or several.
 
 mod broker;
 mod postgres;
@@ -15,7 +15,7 @@ use eventflow_broker::store::{DatabaseUrl, Store, connect, migrate};
 use tempfile::TempDir;
 
 use broker::Broker;
-pub use broker::How;
+pub use broker::{How, serve};
 use postgres::Postgres;
 pub use postgres::SETTINGS;
 pub use usage::{Spent, Usage, of_this_process};
@@ -27,9 +27,9 @@ const ORGANIZATION: &str = "bench";
 /// How long what was published may take to be counted.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Fields end in their order: the broker, then Postgres, then the files.
+/// Fields end in their order: the brokers, then Postgres, then the files.
 pub struct Ground {
-    broker: Broker,
+    brokers: Vec<Broker>,
     api_key: String,
     database_url: String,
     sql: tokio_postgres::Client,
@@ -40,6 +40,11 @@ pub struct Ground {
 impl Ground {
     /// A fresh database and a broker with these settings besides its defaults.
     pub async fn new(place: &Place, broker_settings: &[(&str, &str)]) -> Result<Self> {
+        Self::with_brokers(place, broker_settings, 1).await
+    }
+
+    /// The same with so many brokers, one at least.
+    pub async fn with_brokers(place: &Place, broker_settings: &[(&str, &str)], count: usize) -> Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("eventflow-bench-");
         let dir = match &place.dir {
@@ -54,31 +59,40 @@ impl Ground {
         migrate::migrate(&url).await?;
         let api_key = make_key(&url, ORGANIZATION).await?;
         let sql = postgres::connect(&database_url).await?;
-        let broker = Broker::start(dir.path(), &database_url, broker_settings).await?;
-        let ground = Self { broker, api_key, database_url, sql, postgres, _dir: dir };
+        let mut brokers = Vec::new();
+        for number in 0..count.max(1) {
+            brokers.push(Broker::start(dir.path(), number, &database_url, broker_settings).await?);
+        }
+        let ground = Self { brokers, api_key, database_url, sql, postgres, _dir: dir };
         ground.until_served().await?;
         Ok(ground)
     }
 
     /// A client with a connection of its own.
     pub fn client(&self) -> Result<Client> {
-        self.client_with(&self.api_key)
+        self.client_of(0)
+    }
+
+    /// The same, of one of several brokers.
+    pub fn client_of(&self, broker: usize) -> Result<Client> {
+        self.client_with(&self.api_key, broker)
     }
 
     /// A client of another organization, and its key.
     pub async fn another_organization(&self, name: &str) -> Result<(Client, String)> {
         let key = make_key(&DatabaseUrl::parse(&self.database_url)?, name).await?;
-        Ok((self.client_with(&key)?, key))
+        Ok((self.client_with(&key, 0)?, key))
     }
 
-    fn client_with(&self, key: &str) -> Result<Client> {
-        let options = ClientOptions::new(&format!("eventflow://{}?tls=off", self.broker.address()))?;
+    fn client_with(&self, key: &str, broker: usize) -> Result<Client> {
+        let address = self.brokers[broker].address();
+        let options = ClientOptions::new(&format!("eventflow://{address}?tls=off"))?;
         Ok(Client::lazy(options.api_key(key).application("eventflow-bench")))
     }
 
     /// For clients of the raw API.
     pub fn url(&self) -> String {
-        format!("http://{}", self.broker.address())
+        format!("http://{}", self.brokers[0].address())
     }
 
     pub fn api_key(&self) -> &str {
@@ -106,6 +120,16 @@ impl Ground {
         Err(format!("stream `{stream}` holds {stored} events, {acknowledged} were acknowledged").into())
     }
 
+    /// Fails unless the log holds so many events, all streams together.
+    pub async fn check_log(&self, acknowledged: u64) -> Result<()> {
+        let sql = "select coalesce(sum(event_count), 0)::bigint from eventflow.event_batch";
+        let stored: i64 = self.sql.query_one(sql, &[]).await?.try_get(0)?;
+        if u64::try_from(stored) == Ok(acknowledged) {
+            return Ok(());
+        }
+        Err(format!("the log holds {stored} events, {acknowledged} were acknowledged").into())
+    }
+
     /// A plain connection, as the superuser.
     pub async fn connect(&self) -> Result<tokio_postgres::Client> {
         postgres::connect(&self.database_url).await
@@ -127,7 +151,16 @@ impl Ground {
 
     /// Processor time and bytes so far.
     pub async fn usage(&self) -> Result<Usage> {
-        Usage::now(&self.sql, self.broker.pid(), self.postgres.pid()).await
+        Usage::now(&self.sql, &self.broker_pids(), self.postgres.pid()).await
+    }
+
+    /// Bytes of memory that the brokers take.
+    pub fn broker_memory(&self) -> u64 {
+        self.broker_pids().into_iter().filter_map(usage::resident_bytes).sum()
+    }
+
+    fn broker_pids(&self) -> Vec<u32> {
+        self.brokers.iter().map(Broker::pid).collect()
     }
 
     /// Does what earlier steps have left to do (vacuum, and writing out dirty pages), so that no step pays for another.
@@ -137,7 +170,7 @@ impl Ground {
     }
 
     pub fn broker_runs(&self) -> How {
-        self.broker.how()
+        self.brokers[0].how()
     }
 
     pub fn postgres_version(&self) -> &str {
@@ -146,22 +179,26 @@ impl Ground {
 
     /// Ends everything and removes the files.
     pub async fn tear_down(self) -> Result<()> {
-        self.broker.stop().await?;
+        for broker in self.brokers {
+            broker.stop().await?;
+        }
         drop(self.sql);
         self.postgres.stop().await
     }
 
     async fn until_served(&self) -> Result<()> {
-        let client = self.client()?;
-        let asking = async {
-            while client.limits().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(25)).await;
+        for (number, broker) in self.brokers.iter().enumerate() {
+            let client = self.client_of(number)?;
+            let asking = async {
+                while client.limits().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(25)).await;
+                }
+            };
+            if tokio::time::timeout(PATIENCE, asking).await.is_err() {
+                return Err(format!("a broker did not serve: {}", broker.last_words()).into());
             }
-        };
-        match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(format!("the broker did not serve: {}", self.broker.last_words()).into()),
         }
+        Ok(())
     }
 }
 

@@ -12,8 +12,7 @@ const TICKS: f64 = 100.0;
 /// Counters at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// None: the broker runs within this process.
-    broker_seconds: Option<f64>,
+    broker_seconds: f64,
     postgres_seconds: f64,
     log_bytes: i64,
     wal_bytes: i64,
@@ -22,7 +21,7 @@ pub struct Usage {
 /// What lies between two moments.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
-    pub broker_seconds: Option<f64>,
+    pub broker_seconds: f64,
     pub postgres_seconds: f64,
     /// Growth of the log and the producers' runs, with TOAST and indexes.
     pub log_bytes: i64,
@@ -30,7 +29,7 @@ pub struct Spent {
 }
 
 impl Usage {
-    pub async fn now(sql: &Client, broker: Option<u32>, postgres: u32) -> Result<Self> {
+    pub async fn now(sql: &Client, brokers: &[u32], postgres: u32) -> Result<Self> {
         let row = sql
             .query_one(
                 "select (select sum(pg_total_relation_size(relid))::bigint from pg_partition_tree('eventflow.event_batch'))
@@ -40,7 +39,7 @@ impl Usage {
             )
             .await?;
         Ok(Self {
-            broker_seconds: broker.and_then(Times::of).map(|times| times.own),
+            broker_seconds: brokers.iter().filter_map(|pid| Times::of(*pid)).map(|times| times.own).sum(),
             postgres_seconds: with_children(postgres),
             log_bytes: row.try_get(0)?,
             wal_bytes: row.try_get(1)?,
@@ -49,7 +48,7 @@ impl Usage {
 
     pub fn since(&self, before: &Self) -> Spent {
         Spent {
-            broker_seconds: self.broker_seconds.zip(before.broker_seconds).map(|(after, before)| after - before),
+            broker_seconds: self.broker_seconds - before.broker_seconds,
             postgres_seconds: self.postgres_seconds - before.postgres_seconds,
             log_bytes: self.log_bytes - before.log_bytes,
             wal_bytes: self.wal_bytes - before.wal_bytes,
@@ -61,6 +60,16 @@ impl Usage {
 pub fn of_this_process() -> Result<f64> {
     let times = Times::of(std::process::id()).ok_or("the processor time of this process is not in /proc")?;
     Ok(times.own)
+}
+
+/// Bytes of memory of a process.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    resident(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
 }
 
 /// A process and its children, those that have ended included.
@@ -103,7 +112,13 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
-    use super::Times;
+    use super::{Times, resident};
+
+    #[test]
+    fn memory_is_what_is_resident() {
+        assert_eq!(resident("Name:\tx\nVmSize:\t  99 kB\nVmRSS:\t  2048 kB\n"), Some(2 << 20));
+        assert_eq!(resident("Name:\tx\n"), None);
+    }
 
     #[test]
     fn processor_time_is_read_whatever_the_name_of_the_process() {

@@ -9,11 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use eventflow::{Event, Producer, StreamSpec};
-use eventflow_proto::v1::publisher_service_client::PublisherServiceClient;
-use eventflow_proto::v1::{self, event::Payload};
 use serde_json::json;
 use tokio::runtime::Handle;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::arguments::NeighbourArguments;
 use crate::figures::median;
@@ -21,6 +18,7 @@ use crate::ground::Ground;
 use crate::latency::Latencies;
 use crate::pace::Schedule;
 use crate::payloads::{Kind, Pool};
+use crate::unary::Caller;
 use crate::{Result, output};
 
 const STREAM: &str = "neighbour";
@@ -142,12 +140,11 @@ struct Shared {
 impl Loud {
     fn start(url: &str, key: &str, quota: u32, call_events: u32) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (of_thread, url, bearer) = (Arc::clone(&shared), url.to_owned(), format!("Bearer {key}").parse()?);
+        let (of_thread, url, key) = (Arc::clone(&shared), url.to_owned(), key.to_owned());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let channel = Endpoint::from_shared(url)?.connect().await?;
-                let caller = Caller { channel, bearer, request: request(call_events) };
+                let caller = Caller::connect(&url, &key, STREAM, call_events).await?;
                 ask(caller, f64::from(quota) / f64::from(call_events), of_thread).await
             })
         });
@@ -173,19 +170,6 @@ impl Loud {
     }
 }
 
-#[derive(Clone)]
-struct Caller {
-    channel: Channel,
-    bearer: tonic::metadata::AsciiMetadataValue,
-    request: v1::PublishRequest,
-}
-
-fn request(events: u32) -> v1::PublishRequest {
-    let mut pool = Pool::new(Kind::Json, 200);
-    let event = |_| v1::Event { payload: Some(Payload::Data(pool.next())), ..Default::default() };
-    v1::PublishRequest { stream: STREAM.to_owned(), events: (0..events).map(event).collect(), ..Default::default() }
-}
-
 /// Calls at so many times `calls_per_second`, in ticks of ten milliseconds.
 async fn ask(caller: Caller, calls_per_second: f64, shared: Arc<Shared>) -> Result<()> {
     let tick = Duration::from_millis(10);
@@ -206,10 +190,8 @@ async fn ask(caller: Caller, calls_per_second: f64, shared: Arc<Shared>) -> Resu
 }
 
 async fn call(caller: Caller, shared: Arc<Shared>, permit: tokio::sync::OwnedSemaphorePermit) {
-    let mut request = tonic::Request::new(caller.request);
-    request.metadata_mut().insert("authorization", caller.bearer);
-    match PublisherServiceClient::new(caller.channel).publish(request).await {
-        Ok(_) => shared.taken.fetch_add(1, Ordering::Relaxed),
+    match caller.publish().await {
+        Ok(()) => shared.taken.fetch_add(1, Ordering::Relaxed),
         Err(status) if status.code() == tonic::Code::ResourceExhausted => {
             shared.refused.fetch_add(1, Ordering::Relaxed)
         }

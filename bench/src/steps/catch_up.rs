@@ -19,22 +19,26 @@ pub async fn measure(step: &Step<'_>, written: Option<Written>) -> Result<Vec<Sa
         Some(written) => written,
         None => write(step).await?,
     };
+    Ok(vec![read_all(step, "catch-up", &written).await?])
+}
+
+/// A new group of this name reads everything.
+pub async fn read_all(step: &Step<'_>, group: &str, written: &Written) -> Result<Sample> {
     step.ground.settle().await?;
-    step.ground.group("catch-up", &written.stream).await?;
+    step.ground.group(group, &written.stream).await?;
     let before = step.ground.usage().await?;
     // Joining and the first assignment count.
     let start = Instant::now();
-    let consumer = step.ground.client()?.consumer("catch-up").build().await?;
+    let consumer = step.ground.client()?.consumer(group).build().await?;
     let follower = Follower::start(consumer, |_| {});
     follower.until(written.events).await?;
     let seconds = start.elapsed().as_secs_f64();
     let spent = step.ground.usage().await?.since(&before);
-    let sample = Sample::new("catch_up", written.events as f64 / seconds)
+    Ok(Sample::new("catch_up", written.events as f64 / seconds)
         .with("events", written.events)
         .with("seconds", seconds)
         .with("broker_cpu_seconds", spent.broker_seconds)
-        .with("postgres_cpu_seconds", spent.postgres_seconds);
-    Ok(vec![sample])
+        .with("postgres_cpu_seconds", spent.postgres_seconds))
 }
 
 async fn write(step: &Step<'_>) -> Result<Written> {

@@ -1,4 +1,4 @@
-//! Fan-out: ten groups, each with one consumer on a connection of its own, follow one producer.
+//! Fan-out: ten groups, or as many as asked for, each with one consumer on a connection of its own, follow one producer.
 
 use std::time::Instant;
 
@@ -12,10 +12,15 @@ const STREAM: &str = "fan-out";
 const GROUPS: u64 = 10;
 
 pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
+    to_groups(step, GROUPS).await
+}
+
+/// To so many groups.
+pub async fn to_groups(step: &Step<'_>, groups: u64) -> Result<Vec<Sample>> {
     let mut pool = Pool::new(Kind::Json, 200);
     let (producer, warm_up) = step.warm_producer(STREAM, &mut pool, Keys::None).await?;
     let mut followers = Vec::new();
-    for number in 0..GROUPS {
+    for number in 0..groups {
         let group = format!("{STREAM}-{number}");
         step.ground.group(&group, STREAM).await?;
         let consumer = step.ground.client()?.consumer(&group).build().await?;
@@ -33,7 +38,8 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let spent = step.ground.usage().await?.since(&before);
-    let sample = Sample::new("fan_out", (published.events * GROUPS) as f64 / seconds)
+    step.ground.check_stored(STREAM, warm_up + published.events).await?;
+    let sample = Sample::new("fan_out", (published.events * groups) as f64 / seconds)
         .with("published", published.events)
         .with("seconds", seconds)
         .with("published_per_second", published.per_second())

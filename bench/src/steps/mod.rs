@@ -29,7 +29,18 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// A new stream and a producer that has published for the warm-up; also answers how many events.
     async fn warm_producer(&self, stream: &str, pool: &mut Pool, keys: Keys) -> Result<(eventflow::Producer, u64)> {
-        self.ground.stream(stream, eventflow::StreamSpec::default()).await?;
+        self.warm_producer_of(stream, eventflow::StreamSpec::default(), pool, keys).await
+    }
+
+    /// The same for a stream with this spec.
+    async fn warm_producer_of(
+        &self,
+        stream: &str,
+        spec: eventflow::StreamSpec,
+        pool: &mut Pool,
+        keys: Keys,
+    ) -> Result<(eventflow::Producer, u64)> {
+        self.ground.stream(stream, spec).await?;
         let producer = self.ground.client()?.producer(stream).build().await?;
         let warm = publish_for(&producer, pool, keys, self.warm_up).await?;
         self.ground.settle().await?;

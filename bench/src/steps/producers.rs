@@ -1,4 +1,4 @@
-//! A thousand producers, each of which waits for its event to be durable before it sends the next.
+//! A thousand producers, or as many as asked for, each of which waits for its event to be durable before it sends the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,8 +27,13 @@ struct Board {
 }
 
 pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
+    together(step, PRODUCERS).await
+}
+
+/// So many of them.
+pub async fn together(step: &Step<'_>, count: usize) -> Result<Vec<Sample>> {
     step.ground.stream(STREAM, StreamSpec::default()).await?;
-    let producers = start_all(step).await?;
+    let producers = start_all(step, count).await?;
     let board = Arc::new(Board::default());
     let mut tasks = JoinSet::new();
     let pool = Pool::new(Kind::Json, 200);
@@ -49,7 +54,7 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     let sample = Sample::new("producers", events as f64 / seconds)
         .with("events", events)
         .with("seconds", seconds)
-        .with("producers", PRODUCERS)
+        .with("producers", count)
         .with("connections", CONNECTIONS)
         .with("broker_cpu_seconds", spent.broker_seconds)
         .with("postgres_cpu_seconds", spent.postgres_seconds)
@@ -57,9 +62,9 @@ pub async fn measure(step: &Step<'_>) -> Result<Vec<Sample>> {
     Ok(vec![sample])
 }
 
-async fn start_all(step: &Step<'_>) -> Result<Vec<Producer>> {
+async fn start_all(step: &Step<'_>, count: usize) -> Result<Vec<Producer>> {
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| step.ground.client()).collect::<Result<_>>()?;
-    let starts = (0..PRODUCERS).map(|number| clients[number % CONNECTIONS].producer(STREAM).build());
+    let starts = (0..count).map(|number| clients[number % CONNECTIONS].producer(STREAM).build());
     Ok(stream::iter(starts).buffer_unordered(STARTING).try_collect().await?)
 }
 

@@ -18,32 +18,32 @@ pub async fn measure(step: &Step<'_>) -> Result<(Vec<Sample>, Written)> {
     let large = one(step, "publish-1000", Kind::Json, 1_000, Keys::None).await?;
     let written = Written { stream: "publish-200".into(), events: small.stored };
     let millions = small.published.events as f64 / 1e6;
-    let mut samples = vec![
+    let samples = vec![
         small.sample("publish_200"),
         keyed.sample("publish_200_keyed"),
         random.sample("publish_200_incompressible"),
         large.sample("publish_1000"),
+        Sample::new("broker_cpu", small.spent.broker_seconds / millions),
+        Sample::new("server_cpu", (small.spent.broker_seconds + small.spent.postgres_seconds) / millions),
         Sample::new("postgres_cpu", small.spent.postgres_seconds / millions),
         Sample::new("disk_200", small.disk_per_event()),
         Sample::new("disk_200_incompressible", random.disk_per_event()),
         Sample::new("disk_1000", large.disk_per_event()),
         Sample::new("wal_200", small.spent.wal_bytes as f64 / small.published.events as f64),
     ];
-    if let Some(broker_seconds) = small.spent.broker_seconds {
-        samples.push(Sample::new("broker_cpu", broker_seconds / millions));
-        samples.push(Sample::new("server_cpu", (broker_seconds + small.spent.postgres_seconds) / millions));
-    }
     Ok((samples, written))
 }
 
-struct Outcome {
-    published: Published,
+/// What one stream took.
+pub struct Outcome {
+    pub published: Published,
     /// With the warm-up.
     stored: u64,
     spent: Spent,
 }
 
-async fn one(step: &Step<'_>, stream: &str, kind: Kind, size: usize, keys: Keys) -> Result<Outcome> {
+/// Payloads of one kind and size to a new stream.
+pub async fn one(step: &Step<'_>, stream: &str, kind: Kind, size: usize, keys: Keys) -> Result<Outcome> {
     let ground = step.ground;
     ground.stream(stream, StreamSpec::default()).await?;
     let producer = ground.client()?.producer(stream).build().await?;
@@ -70,7 +70,7 @@ impl Outcome {
             .with("wal_bytes", self.spent.wal_bytes)
     }
 
-    fn disk_per_event(&self) -> f64 {
+    pub fn disk_per_event(&self) -> f64 {
         self.spent.log_bytes as f64 / self.published.events as f64
     }
 }
