@@ -10,8 +10,6 @@ use crate::store::dispatch;
 use crate::store::outcomes::{self, Holder, Lost, Settlement};
 use crate::telemetry::metrics;
 
-/// So many failures in one write are a storm.
-const STORM: usize = 256;
 /// The longest rest after a write of failures: what is acknowledged beside them waits for it as well.
 const FAILING_REST_MAX_MS: u64 = 1_000;
 
@@ -76,7 +74,7 @@ impl PoolTask {
 /// How long a pool rests after a write that took so long. Failures are dear: each is an event copied into a table of its own. So a
 /// storm of them gets no more than a quarter of a connection's time, and whoever publishes meanwhile hardly notices.
 fn rest(settlement: &Settlement, took_ms: u64) -> u64 {
-    if settlement.failed.len() < STORM { REST_MS } else { (took_ms * 3).clamp(REST_MS, FAILING_REST_MAX_MS) }
+    if settlement.failed.is_empty() { REST_MS } else { (took_ms * 3).clamp(REST_MS, FAILING_REST_MAX_MS) }
 }
 
 /// Writes until it is known: first what became of events, then what is moved aside, then what may go on.
