@@ -381,24 +381,28 @@ begin
     from unnest(p_failures) f
     where r.group_id = p_group and r.organization_id = p_organization and r.partition_id = f.partition_id
       and r.event_offset = f.event_offset and f.from_offset is null and r.lease_epoch = f.lease_epoch and r.holder = p_holder;
-    -- First failures, of claims that are held, and not counted before: a copy each.
-    insert into retry (
-        group_id, partition_id, event_offset, organization_id, attempts, due_at, lost_only, alone, reason, error_class, history,
-        key_ordered, appended_at, publisher, id, type, key, event_time, content_type, headers, payload)
-    select p_group, g.partition_id, e.event_offset, p_organization, 1,
-           clock_timestamp() + coalesce(f.delay_ms, 0) * interval '1 millisecond', f.lost_only, f.alone, f.reason, f.error_class,
-           failed_attempt(1, f), v_key_order and e.key is not null, e.appended_at, e.publisher, e.id, e.type, e.key, e.event_time, e.content_type, e.headers, e.payload
-    from (
+    -- First failures, of claims that are held, and not counted before: a copy each. Copied once a partition, and then joined: in one
+    -- join, copying all may be done again for each of them.
+    with first as materialized (
         select x.partition_id, array_agg(x.event_offset) as offsets
         from unnest(p_failures) x
         join group_claim c on c.group_id = p_group and c.organization_id = p_organization and c.partition_id = x.partition_id
             and c.from_offset = x.from_offset and c.lease_epoch = x.lease_epoch and c.holder = p_holder
         where not c.done @> x.event_offset
         group by x.partition_id
-    ) g
-    cross join lateral event_copy(g.partition_id, g.offsets) e
+    ), copied as materialized (
+        select g.partition_id, e.* from first g cross join lateral event_copy(g.partition_id, g.offsets) e
+    )
+    insert into retry (
+        group_id, partition_id, event_offset, organization_id, attempts, due_at, lost_only, alone, reason, error_class, history,
+        key_ordered, appended_at, publisher, id, type, key, event_time, content_type, headers, payload)
+    select p_group, e.partition_id, e.event_offset, p_organization, 1,
+           clock_timestamp() + coalesce(f.delay_ms, 0) * interval '1 millisecond', f.lost_only, f.alone, f.reason, f.error_class,
+           failed_attempt(1, f), v_key_order and e.key is not null, e.appended_at, e.publisher, e.id, e.type, e.key, e.event_time,
+           e.content_type, e.headers, e.payload
+    from copied e
     join unnest(p_failures) f
-        on f.partition_id = g.partition_id and f.event_offset = e.event_offset and f.from_offset is not null
+        on f.partition_id = e.partition_id and f.event_offset = e.event_offset and f.from_offset is not null
     on conflict do nothing;
     for v_dead in
         select f.partition_id, array_agg(f.event_offset) as offsets

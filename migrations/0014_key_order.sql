@@ -160,23 +160,26 @@ begin
         where c.group_id = p_group and c.organization_id = p_organization and c.partition_id = a.partition_id
           and c.from_offset = a.from_offset and c.lease_epoch = a.lease_epoch and c.holder = p_holder);
     select g.key_order into v_key_order from consumer_group g where g.group_id = p_group;
-    insert into retry (
-        group_id, partition_id, event_offset, organization_id, attempts, due_at, lost_only, alone, reason, error_class, history,
-        key_ordered, parked, appended_at, publisher, id, type, key, event_time, content_type, headers, payload)
-    select p_group, g.partition_id, e.event_offset, p_organization, 0,
-           coalesce('epoch'::timestamptz + a.due_at_us * interval '1 microsecond', clock_timestamp()), false, false, '', '', '[]',
-           v_key_order and e.key is not null, a.due_at_us is null, e.appended_at, e.publisher, e.id, e.type, e.key, e.event_time,
-           e.content_type, e.headers, e.payload
-    from (
+    -- As in settle_v1.
+    with first as materialized (
         select x.partition_id, array_agg(x.event_offset) as offsets
         from unnest(p_asides) x
         join group_claim c on c.group_id = p_group and c.organization_id = p_organization and c.partition_id = x.partition_id
             and c.from_offset = x.from_offset and c.lease_epoch = x.lease_epoch and c.holder = p_holder
         where not c.done @> x.event_offset
         group by x.partition_id
-    ) g
-    cross join lateral event_copy(g.partition_id, g.offsets) e
-    join unnest(p_asides) a on a.partition_id = g.partition_id and a.event_offset = e.event_offset
+    ), copied as materialized (
+        select g.partition_id, e.* from first g cross join lateral event_copy(g.partition_id, g.offsets) e
+    )
+    insert into retry (
+        group_id, partition_id, event_offset, organization_id, attempts, due_at, lost_only, alone, reason, error_class, history,
+        key_ordered, parked, appended_at, publisher, id, type, key, event_time, content_type, headers, payload)
+    select p_group, e.partition_id, e.event_offset, p_organization, 0,
+           coalesce('epoch'::timestamptz + a.due_at_us * interval '1 microsecond', clock_timestamp()), false, false, '', '', '[]',
+           v_key_order and e.key is not null, a.due_at_us is null, e.appended_at, e.publisher, e.id, e.type, e.key, e.event_time,
+           e.content_type, e.headers, e.payload
+    from copied e
+    join unnest(p_asides) a on a.partition_id = e.partition_id and a.event_offset = e.event_offset
     on conflict do nothing;
     update group_claim c set done = c.done + d.done
     from (
