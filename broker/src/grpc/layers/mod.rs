@@ -42,11 +42,11 @@ pub use self::{
 use crate::{
     config::Reflection,
     domain::{Applied, Error, Reason, Result, audit::Origin},
-    grpc::status,
+    grpc::{servers::MESSAGE_BYTES, status},
     identity::{Authenticator, Caller},
     limits::{Limits, Who},
 };
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
 use methods::{Kind, Method, Methods};
 use observe::Observed;
@@ -57,6 +57,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
 use tower::Service;
 use tracing::Instrument;
+
+/// How long the request of a refused call may take to come.
+const READ_OUT: Duration = Duration::from_secs(5);
 
 /// The other end of a connection, and the connection's own end. Services find it in a request's extensions.
 #[derive(Clone, Debug)]
@@ -176,8 +179,10 @@ impl Door {
             return Err(methods::no_stream_from_a_browser());
         }
         if !method.is_probe() {
-            self.refuse_when_draining()?;
-            call.hold(self.shed.admit(&method)?);
+            match self.refuse_when_draining().and_then(|()| self.shed.admit(&method)) {
+                Ok(permit) => call.hold(permit),
+                Err(refusal) => return Err(refused(refusal, request, &method).await),
+            }
         }
         let deadline = deadline::of(request.headers(), method.kind())?;
         call.end_within(deadline.end);
@@ -190,9 +195,10 @@ impl Door {
         request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer.address) });
         deadline::within(deadline.head, async {
             if method.needs_key() {
-                let caller = self.authenticator.authenticate(request.headers(), &origin).await;
-                let caller = caller.map_err(|error| error.applied(Applied::No))?;
-                self.limit(&caller, &method, call)?;
+                let caller = match self.known(request.headers(), &origin, &method, call).await {
+                    Ok(caller) => caller,
+                    Err(refusal) => return Err(refused(refusal, request, &method).await),
+                };
                 if method.kind() != Kind::Unary {
                     let standing = self.authenticator.standing(&caller);
                     request.extensions_mut().insert(standing.clone());
@@ -222,6 +228,20 @@ impl Door {
         }
     }
 
+    /// Who calls, within their quotas.
+    async fn known(
+        &self,
+        headers: &HeaderMap,
+        origin: &Origin,
+        method: &Method,
+        call: &mut Observed,
+    ) -> Result<Caller> {
+        let caller = self.authenticator.authenticate(headers, origin).await;
+        let caller = caller.map_err(|error| error.applied(Applied::No))?;
+        self.limit(&caller, method, call)?;
+        Ok(caller)
+    }
+
     /// What the caller's quotas say of one more call.
     fn limit(&self, caller: &Caller, method: &Method, call: &mut Observed) -> Result<()> {
         if self.limits.rules().are_empty() {
@@ -238,6 +258,27 @@ impl Door {
     fn refuse_when_draining(&self) -> Result<()> {
         if self.refusing.is_cancelled() { Err(draining(Applied::No)) } else { Ok(()) }
     }
+}
+
+/// A refusal, given when the request of a unary call has come, which nobody looks at. Given before, it would reset the stream, and the rest
+/// of the request would count against its connection, until that is closed with everything else on it.
+async fn refused<B: HttpBody>(refusal: Error, request: Request<B>, method: &Method) -> Error {
+    if method.kind() == Kind::Unary {
+        let mut body = std::pin::pin!(request.into_body());
+        let read = async {
+            let mut left = MESSAGE_BYTES;
+            while let Some(Ok(frame)) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+                let bytes = frame.data_ref().map_or(0, bytes::Buf::remaining);
+                if bytes > left {
+                    return;
+                }
+                left -= bytes;
+            }
+        };
+        // One that trickles in is not waited for.
+        let _ = tokio::time::timeout(READ_OUT, read).await;
+    }
+    refusal
 }
 
 /// The broker is going; another one will serve.

@@ -262,3 +262,29 @@ async fn calls_are_counted_by_method_and_code() {
     tokio::time::timeout(Duration::from_secs(20), counted).await.expect("counted");
     server.stop().await;
 }
+
+/// What is refused before its request has been read: the connection stays, although much of the requests comes behind the refusals.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_calls_that_are_refused_at_the_door_leave_their_connection_open() {
+    let ground = crate::support::Ground::new().await;
+    let app = ground.broker(&[]).await;
+    let key = ground.key("acme").await;
+    let mut clients = crate::support::Clients::new(&app, &key).await;
+    clients.create_stream("orders", 1).await;
+    let stranger = crate::support::Clients::new(&app, &format!("{}x", &key[..key.len() - 1])).await;
+    let payload = "x".repeat(200_000);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (mut publisher, payload) = (stranger.publisher.clone(), payload.clone());
+        calls.spawn(async move {
+            for _ in 0..64 {
+                let events = vec![crate::support::event(&payload)];
+                let request =
+                    eventflow_proto::v1::PublishRequest { stream: "orders".into(), events, ..Default::default() };
+                let refused = publisher.publish(request).await.expect_err("a stranger");
+                assert_eq!(crate::support::reason(&refused), "UNAUTHENTICATED", "{refused:?}");
+            }
+        });
+    }
+    calls.join_all().await;
+}
