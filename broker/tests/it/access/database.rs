@@ -20,7 +20,7 @@ const SECRET: &str = "nobody else's business";
 const COUNT: usize = 4_321;
 
 /// Tables and the rows of an organization in them, without what the mere use of a credential changes.
-const ROWS: [(&str, &str); 17] = [
+const ROWS: [(&str, &str); 18] = [
     ("organization", "t.*"),
     ("stream", "t.*"),
     ("stream_partition", "t.*"),
@@ -38,6 +38,7 @@ const ROWS: [(&str, &str); 17] = [
     ("group_member", "t.group_id, t.member_name, t.session_id"),
     ("group_claim", "t.*"),
     ("dead_letter_event", "t.*"),
+    ("redrive", "t.*"),
 ];
 
 async fn id_of(client: &Client, organization: &str) -> i64 {
@@ -63,7 +64,7 @@ fn changed(before: &BTreeMap<&str, Vec<String>>, after: &BTreeMap<&str, Vec<Stri
 }
 
 /// Everything that a row of the matrix may name.
-const PLACES: [&str; 7] = ["$key", "$user", "$stream", "$group", "$fresh", "$uuid", "$alert"];
+const PLACES: [&str; 8] = ["$key", "$user", "$stream", "$group", "$fresh", "$uuid", "$alert", "$redrive"];
 
 fn filled(request: &str, names: &[String]) -> String {
     PLACES.iter().zip(names).fold(request.to_owned(), |request, (place, name)| request.replace(place, name))
@@ -125,6 +126,7 @@ async fn with_every_check_of_the_services_satisfied_row_level_security_alone_sho
                 format!("own.fresh{number}"),
                 uuid::Uuid::new_v4().to_string(),
                 format!("never{number}"),
+                uuid::Uuid::new_v4().to_string(),
             ];
             asked.push((row.rpc, row.request, method.clone(), credential, there, never.to_vec()));
         }
@@ -259,8 +261,10 @@ async fn with_a_catalogue_that_leads_astray_the_functions_alone_show_and_change_
             let fresh = format!("fresh-{}", uuid::Uuid::new_v4().simple());
             let request =
                 if rpc.ends_with("/DeleteStream") { r#"{"name": "$stream", "force": true}"# } else { request };
-            let request =
-                filled(request, &["none", "none", "orders", group, &fresh, &dead_letter, "behind"].map(str::to_owned));
+            let request = filled(
+                request,
+                &["none", "none", "orders", group, &fresh, &dead_letter, "behind", &fresh].map(str::to_owned),
+            );
             for credential in [&key, &admin] {
                 let found = told(&channel, &method, credential, &request, &[]).await;
                 // Payloads are shown as text or in base64, whichever a call does.
@@ -292,7 +296,7 @@ async fn what_looks_like_sql_is_text_everywhere() {
         for text in ["' or '1'='1", "'; drop table eventflow.stream; --", "$1", "\\\\'; select 1/0 --", "%' or 1=1 /*"]
         {
             let everywhere = PLACES.map(|_| text.to_owned());
-            let good = [text, text, "orders", "mailer", text, &dead_letter, "behind"].map(str::to_owned);
+            let good = [text, text, "orders", "mailer", text, &dead_letter, "behind", text].map(str::to_owned);
             for names in [everywhere, good] {
                 // Texts that stand for nothing are meant as well.
                 let request = filled(request, &names).replace("\"x\"", &format!("\"{text}\""));

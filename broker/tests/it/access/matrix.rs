@@ -123,7 +123,9 @@ impl Objects {
         let user = if request.contains("$user") { self.user(number).await } else { String::new() };
         let key = if request.contains("$key") { self.key().await } else { String::new() };
         let letter = if request.contains("$letter") { self.letter(&group).await } else { String::new() };
+        let redrive = if request.contains("$redrive") { self.redrive(&group).await } else { String::new() };
         request
+            .replace("$redrive", &redrive)
             .replace("$key", &key)
             .replace("$user", &user)
             .replace("$letter", &letter)
@@ -154,6 +156,14 @@ impl Objects {
             where g.name = $1
             returning dead_letter_id";
         self.database.query_one(sql, &[&group]).await.expect("a dead letter").get::<_, uuid::Uuid>(0).to_string()
+    }
+
+    /// The id of a redrive of a group, of which nothing is left.
+    async fn redrive(&self, group: &str) -> String {
+        let sql = "insert into eventflow.redrive (organization_id, group_id, actor, events, last_due_at)
+            select g.organization_id, g.group_id, 'user:nobody', 1, clock_timestamp() from eventflow.consumer_group g where g.name = $1
+            returning redrive_id";
+        self.database.query_one(sql, &[&group]).await.expect("a redrive").get::<_, uuid::Uuid>(0).to_string()
     }
 
     /// The id of a key that may manage.
