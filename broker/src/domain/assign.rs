@@ -60,7 +60,13 @@ pub fn assign<'a>(members: &[Member<'a>], partitions: &[Owned<'_>]) -> Vec<(Part
 /// How many each member gets: its share among all, and what those who are away do not have goes to the others.
 fn quotas(members: &[Member<'_>], held: &[usize], partitions: usize) -> Vec<usize> {
     let everybody: Vec<usize> = (0..members.len()).collect();
-    let mut quota = shares(&everybody, held, partitions);
+    let share = partitions / members.len();
+    // Whoever is away with one more than a share keeps it before anybody gets one: those who are present have more than a share as soon as
+    // others are away, and would take it from them by the next assignment.
+    let keeps = |member: usize| members[member].away && held[member] > share;
+    let weights: Vec<usize> =
+        everybody.iter().map(|member| held[*member] + if keeps(*member) { partitions } else { 0 }).collect();
+    let mut quota = shares(&everybody, &weights, partitions);
     let present: Vec<usize> = everybody.iter().copied().filter(|member| !members[*member].away).collect();
     if present.is_empty() || present.len() == members.len() {
         return quota;
@@ -126,6 +132,15 @@ mod tests {
         // Nobody is there: whoever comes back first has what it had.
         let away = [Member { name: "a", away: true }, Member { name: "b", away: true }];
         assert_eq!(run(&away, &[Some("b"), Some("a")]), ["b", "a"]);
+    }
+
+    #[test]
+    fn whoever_is_away_does_not_lose_to_those_who_have_what_others_do_not() {
+        let away = |name| Member { name, away: true };
+        let members = [present("a"), away("b"), away("c"), away("d")];
+        let now = run(&members, &[Some("d"), Some("d"), None, None, None]);
+        assert_eq!(now, ["d", "d", "a", "a", "a"]);
+        assert_eq!(run(&members, &now.iter().map(|name| Some(name.as_str())).collect::<Vec<_>>()), now);
     }
 
     proptest! {
