@@ -4,6 +4,7 @@ use crate::support::member::{Member, progress};
 use crate::support::process::BrokerProcess;
 use crate::support::{Clients, Ground, reason, turn};
 use eventflow_proto::v1::subscribe_response::Frame;
+use eventflow_testkit::within;
 use std::time::{Duration, Instant};
 use tonic::Status;
 
@@ -103,7 +104,16 @@ async fn a_broker_paused_past_its_lease_delivers_nothing_more_and_its_late_commi
 
 /// The same process is a broker like any other again.
 async fn goes_on_like_any_other(there: &mut Clients, other: &mut Member) {
-    let mut back = Member::join(there, "billing", "late").await.expect("joined");
+    let back = async {
+        loop {
+            // poll: it may be finding out only now that its lease is over.
+            match Member::join(there, "billing", "late").await {
+                Ok(back) => return back,
+                Err(status) => assert_eq!(reason(&status), "SESSION_EXPIRED"),
+            }
+        }
+    };
+    let mut back = within("a session", back).await;
     assert!(!back.session.reattached);
     other.texts(1).await;
     other.commit(0, 4).await;
