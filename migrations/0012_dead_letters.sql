@@ -94,17 +94,14 @@ language sql stable security definer set search_path = eventflow, pg_temp
 as $$
     select d.redrive_id, d.actor, d.started_at, d.events, r.waiting, r.retrying, d.died + x.died, d.cancelled, d.cancelled_at,
            d.last_due_at
-    from (
-        select * from redrive v
-        where v.group_id = p_group and v.organization_id = p_organization and (p_redrive is null or v.redrive_id = p_redrive)
-        order by v.started_at desc, v.redrive_id limit 100
-    ) d
+    from redrive d
     cross join lateral (
         select count(*) filter (where t.attempts = 0 and t.holder is null) as waiting,
                count(*) filter (where t.attempts > 0 or t.holder is not null) as retrying
         from retry t where t.redrive_id = d.redrive_id
     ) r
     cross join lateral (select count(*) as died from dead_letter_event e where e.redrive_id = d.redrive_id) x
+    where d.group_id = p_group and d.organization_id = p_organization and (p_redrive is null or d.redrive_id = p_redrive)
     order by d.started_at desc, d.redrive_id
 $$;
 
